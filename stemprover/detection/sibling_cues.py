@@ -1,0 +1,99 @@
+"""What the siblings give away: a stem's cell that moves and rings as a sibling does holds some of that sibling."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from stemprover.detection.grid import band_envelope, pool_mean, pool_sum
+from stemprover.detection.stem_cues import decibel, detrend
+from stemprover.spectral.spec import SPEC, SpectralSpec
+
+__all__ = ["SIBLING_CUES", "Voice", "sibling_cues", "similarity", "voice"]
+
+_EPS = 1e-20
+_DOMINANT = 10.0
+
+SIBLING_CUES = (
+    "sibling_envelope_correlation",
+    "sibling_fine_correlation",
+    "sibling_coherence",
+    "sibling_in_phase",
+    "sibling_level",
+    "sibling_in_block",
+    "sibling_flux",
+    "sibling_fine_spread",
+    "energy_under_sibling",
+    "energy_far_under_sibling",
+    "sibling_energy_under_stem",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Voice:
+    """One signal in the forms that the cues need.
+
+    Attributes
+    ----------
+    spectrum : Tensor
+        Mid channel, complex, ``[n_bins, frames]``.
+    power : Tensor
+        Mean of ``|X| ** 2`` over channels, ``[n_bins, frames]``.
+    level_db, fine_db : Tensor
+        ``power`` in dB with a floor 120 dB below its peak, and the same detrended, ``[n_bins, frames]``.
+    envelope_db : Tensor
+        Level of each band over time with its mean over the cell removed, ``[cells, n_cell_bands, cell_frames]``.
+    """
+
+    spectrum: Tensor
+    power: Tensor
+    level_db: Tensor
+    fine_db: Tensor
+    envelope_db: Tensor
+
+
+def voice(spectrum: Tensor, spec: SpectralSpec = SPEC) -> Voice:
+    """Prepare a signal from its spectrum, complex, shape ``[channels, n_bins, frames]``."""
+    power = (spectrum.real.square() + spectrum.imag.square()).mean(0)
+    level_db = 10 * torch.log10(power + power.amax() * 1e-12 + _EPS)
+    envelope = band_envelope(power, spec)
+    envelope_db = 10 * torch.log10(envelope + envelope.amax() * 1e-10 + _EPS)
+    centred = envelope_db - envelope_db.mean(-1, keepdim=True)
+    return Voice(spectrum.mean(0), power, level_db, detrend(level_db), centred)
+
+
+def similarity(stem: Voice, sibling: Voice, spec: SpectralSpec = SPEC) -> dict[str, Tensor]:
+    """Correlation of envelopes and of fine structure, and coherence, each ``[cells, n_cell_bands]``."""
+    shared = (stem.envelope_db * sibling.envelope_db).mean(-1)
+    spread = torch.sqrt(stem.envelope_db.square().mean(-1) * sibling.envelope_db.square().mean(-1))
+    fine = pool_mean(stem.fine_db * sibling.fine_db, spec)
+    fine_spread = torch.sqrt(pool_mean(stem.fine_db.square(), spec) * pool_mean(sibling.fine_db.square(), spec))
+    cross = stem.spectrum * sibling.spectrum.conj()
+    parts = pool_sum(torch.stack([cross.real, cross.imag]), spec)
+    scale = torch.sqrt(pool_sum(stem.power, spec) * pool_sum(sibling.power, spec)) + _EPS
+    return {
+        "sibling_envelope_correlation": shared / (spread + 1e-2),
+        "sibling_fine_correlation": fine / (fine_spread + 1e-2),
+        "sibling_coherence": torch.hypot(parts[0], parts[1]) / scale,
+        "sibling_in_phase": parts[0] / scale,
+    }
+
+
+def sibling_cues(stem: Voice, residual: Voice, spec: SpectralSpec = SPEC) -> dict[str, Tensor]:
+    """All cues of ``SIBLING_CUES``: the stem beside the sum of everything else in the mixture."""
+    own, other = pool_sum(stem.power, spec), pool_sum(residual.power, spec)
+    under = stem.power < residual.power
+    far_under = stem.power * _DOMINANT < residual.power
+    over = residual.power * _DOMINANT < stem.power
+    shares = pool_sum(torch.stack([stem.power * under, stem.power * far_under, residual.power * over]), spec)
+    return similarity(stem, residual, spec) | {
+        "sibling_level": decibel(other, own),
+        "sibling_in_block": decibel(other, other.amax().expand_as(other)),
+        "sibling_flux": residual.envelope_db.diff(dim=-1).abs().mean(-1),
+        "sibling_fine_spread": pool_mean(residual.fine_db.square(), spec).sqrt(),
+        "energy_under_sibling": shares[0] / (own + _EPS),
+        "energy_far_under_sibling": shares[1] / (own + _EPS),
+        "sibling_energy_under_stem": shares[2] / (other + _EPS),
+    }
