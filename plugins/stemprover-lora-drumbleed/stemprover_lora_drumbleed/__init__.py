@@ -1,0 +1,1 @@
+"""Removes drum bleed from separated stems: a StemProver adapter. The package holds data only."""

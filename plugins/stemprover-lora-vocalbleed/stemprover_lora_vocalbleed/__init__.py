@@ -1,0 +1,1 @@
+"""Removes vocal bleed from separated stems: a StemProver adapter. The package holds data only."""
