@@ -1,0 +1,67 @@
+"""Spectrograms as PNG: a perceptual colour table, and a signed picture of what changed."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+from PIL import Image
+
+from stemprover.report.analysis import FLOOR_DB, Analysis
+
+__all__ = ["RANGE_DB", "change_image", "data_uri", "spectrogram_image", "top_db"]
+
+RANGE_DB = 80.0
+_CHANGE_RANGE_DB = 60.0
+
+# Anchors of a dark-to-light table with evenly rising lightness (after matplotlib's "magma", CC0).
+_TABLE = ("000004", "1c1044", "4f127b", "812581", "b5367a", "e55064", "fb8761", "fec287", "fcfdbf")
+_REMOVED, _ADDED = (46, 134, 222), (240, 128, 22)
+
+
+def _palette(anchors: tuple[str, ...]) -> bytes:
+    """256 RGB colours between the anchors."""
+    colours = np.array([list(bytes.fromhex(anchor)) for anchor in anchors], dtype=np.float64)
+    at = np.linspace(0, len(anchors) - 1, 256)
+    channels = [np.interp(at, np.arange(len(anchors)), colours[:, k]) for k in range(3)]
+    return np.stack(channels, 1).round().astype(np.uint8).tobytes()
+
+
+def top_db(analysis: Analysis) -> float:
+    """Loudest point of the pictures in dB: the upper end of the shared colour scale."""
+    pictures = [analysis.before_db] if analysis.after_db is None else [analysis.before_db, analysis.after_db]
+    return max(float(picture.max()) for picture in pictures)
+
+
+def spectrogram_image(picture_db: np.ndarray, top: float) -> Image.Image:
+    """Colour a spectrogram ``[rows, columns]`` (low frequencies first) over 80 dB below ``top``."""
+    level = np.clip(1.0 + (picture_db - max(top, FLOOR_DB + RANGE_DB)) / RANGE_DB, 0.0, 1.0)
+    image = Image.fromarray((level[::-1] * 255).round().astype(np.uint8)).convert("L")
+    image = image.copy()
+    image.putpalette(_palette(_TABLE))
+    return image
+
+
+def change_image(analysis: Analysis, top: float) -> Image.Image:
+    """Picture of the difference signal: hue says removed or added, opacity how loud it is.
+
+    Transparent where nothing changed, so that it fits a light and a dark page.
+    """
+    if analysis.after_db is None or analysis.difference_db is None:
+        raise ValueError("a picture of the change needs audio after the repair")
+    opacity = np.clip(1.0 + (analysis.difference_db - max(top, FLOOR_DB + RANGE_DB)) / _CHANGE_RANGE_DB, 0.0, 1.0)
+    steps = (opacity[::-1] * 127).round().astype(np.uint8)
+    added = (analysis.after_db > analysis.before_db)[::-1]
+    image = Image.fromarray(np.where(added, steps + 128, steps).astype(np.uint8)).copy()
+    image.putpalette(bytes(_REMOVED) * 128 + bytes(_ADDED) * 128)
+    image.info["transparency"] = bytes(round(step * 255 / 127) for step in range(128)) * 2
+    return image
+
+
+def data_uri(image: Image.Image) -> str:
+    """Encode an image as a ``data:`` address."""
+    buffer = io.BytesIO()
+    options = {"transparency": image.info["transparency"]} if "transparency" in image.info else {}
+    image.save(buffer, "PNG", optimize=True, **options)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
