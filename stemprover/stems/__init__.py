@@ -1,0 +1,26 @@
+"""Stems: reading, checking, naming, grouping and writing audio files."""
+
+from __future__ import annotations
+
+from stemprover.stems.formats import AudioFormat, default_suffix, output_format
+from stemprover.stems.names import STEM_CLASSES, check_stem_class, guess_stem_class, is_mixture_name
+from stemprover.stems.samples import from_difference, limit_difference, resample
+from stemprover.stems.sets import StemSet
+from stemprover.stems.stem import Stem
+from stemprover.stems.writer import Writer
+
+__all__ = [
+    "STEM_CLASSES",
+    "AudioFormat",
+    "Stem",
+    "StemSet",
+    "Writer",
+    "check_stem_class",
+    "default_suffix",
+    "from_difference",
+    "guess_stem_class",
+    "is_mixture_name",
+    "limit_difference",
+    "output_format",
+    "resample",
+]

@@ -1,0 +1,165 @@
+"""Stem sets: what a separator made of one song, with or without the mixture."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from stemprover.errors import OptionError, StemSetError
+from stemprover.stems.names import is_mixture_name
+from stemprover.stems.stem import Stem
+
+__all__ = ["StemSet"]
+
+_SUFFIXES = frozenset({".wav", ".wave", ".flac", ".aif", ".aiff", ".aifc", ".ogg", ".oga", ".opus", ".mp3", ".w64"})
+_DRUM_PARTS = frozenset({"kick", "snare", "toms", "hihat", "cymbals"})
+_INSTRUMENTAL_PARTS = frozenset({"drums", "bass", "other", "piano", "guitar"}) | _DRUM_PARTS
+_PARTS = {"instrumental": _INSTRUMENTAL_PARTS, "drums": _DRUM_PARTS}
+# A sum is taken to be fully given by its parts when these are there.
+_COVER = {"instrumental": frozenset({"other"}), "drums": frozenset({"kick", "snare"})}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StemSet:
+    """Stems of one song with the same length and sample rate; a context manager.
+
+    Attributes
+    ----------
+    stems : tuple of Stem
+        In the order of their file names.
+    mixture : Stem or None
+        The song they were separated from.
+    """
+
+    stems: tuple[Stem, ...]
+    mixture: Stem | None = None
+
+    def __post_init__(self) -> None:
+        if not self.stems:
+            raise StemSetError("at least one stem", "none", "hand in audio files")
+        everything = [*self.stems, *([self.mixture] if self.mixture else [])]
+        for stem in everything[1:]:
+            _require_match(everything[0], stem)
+
+    @classmethod
+    def open(
+        cls,
+        paths: Path | str | Sequence[Path | str],
+        mixture: Path | str | None = None,
+        stem_class: str | None = None,
+        skip_suffix: str = ".enhanced",
+    ) -> StemSet:
+        """Open a folder, a file or several files as one set.
+
+        Parameters
+        ----------
+        paths : path or sequence of paths
+            In a folder all audio files are taken, except hidden ones and those whose name ends with ``skip_suffix``
+            (earlier results). A file called ``mix``, ``mixture`` or ``original`` is the mixture.
+        mixture : path, optional
+            The mixture; it overrules one found in the folder.
+        stem_class : str, optional
+            For a single stem; else classes come from file names.
+
+        Raises
+        ------
+        AudioError, StemSetError, OptionError
+        """
+        files = _files(paths, skip_suffix)
+        named = [path for path in files if is_mixture_name(path)] if len(files) > 1 else []
+        stems = [path for path in files if path not in named and not _is_same(path, mixture)]
+        if mixture is None and len(named) > 1:
+            raise StemSetError("one mixture", " and ".join(f"'{path}'" for path in named), "name it with --mixture")
+        if not stems:
+            raise StemSetError("at least one stem", "only a mixture", "hand in stems, not the song they come from")
+        if stem_class is not None and len(stems) > 1:
+            raise OptionError("one stem for --stem", f"{len(stems)} stems", "leave --stem out; file names tell")
+        return cls._open_all(stems, mixture if mixture is not None else next(iter(named), None), stem_class)
+
+    @classmethod
+    def _open_all(cls, paths: Sequence[Path], mixture: Path | str | None, stem_class: str | None) -> StemSet:
+        opened: list[Stem] = []
+        try:
+            opened.extend(Stem.open(path, stem_class) for path in paths)
+            if mixture is None:
+                return cls(tuple(opened))
+            opened.append(Stem.open(mixture, "generic"))
+            return cls(tuple(opened[:-1]), opened[-1])
+        except BaseException:
+            for stem in opened:
+                stem.close()
+            raise
+
+    def siblings(self, stem: Stem) -> Mapping[str, Stem]:
+        """Return the other stems by class, each part of the song once.
+
+        A sum (``instrumental``, ``drums``) never stands beside its own parts: it is left out when the parts cover it,
+        else the parts are. A second stem of the same class is called ``vocals-2``. Empty for a stem that came alone.
+        """
+        others = [other for other in self.stems if other is not stem and not _overlap(stem.stem_class, other)]
+        classes = {other.stem_class for other in others}
+        for total, parts in _PARTS.items():
+            if total in classes:
+                drop = {total} if _COVER[total] <= classes else parts
+                others = [other for other in others if other.stem_class not in drop]
+                classes -= drop
+        by_class: dict[str, Stem] = {}
+        for other in others:
+            count = sum(known.stem_class == other.stem_class for known in by_class.values()) + 1
+            by_class[other.stem_class if count == 1 else f"{other.stem_class}-{count}"] = other
+        return by_class
+
+    def close(self) -> None:
+        """Close all files."""
+        for stem in (*self.stems, *([self.mixture] if self.mixture else [])):
+            stem.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _overlap(stem_class: str, other: Stem) -> bool:
+    """Whether one of the two holds the other."""
+    empty: frozenset[str] = frozenset()
+    return other.stem_class in _PARTS.get(stem_class, empty) or stem_class in _PARTS.get(other.stem_class, empty)
+
+
+def _require_match(first: Stem, other: Stem) -> None:
+    if first.format.sample_rate != other.format.sample_rate:
+        expected, got = f"{first.format.sample_rate} Hz", f"{other.format.sample_rate} Hz"
+        fix = "resample one of them"
+    elif first.format.samples != other.format.samples:
+        expected, got = f"{first.format.samples} samples", f"{other.format.samples} samples"
+        fix = "stems of a set start together and have the same length: trim or pad, or run them one by one"
+    else:
+        return
+    raise StemSetError(f"{expected} as in '{first.path or first.name}'", f"{got} in '{other.path or other.name}'", fix)
+
+
+def _files(paths: Path | str | Sequence[Path | str], skip_suffix: str) -> list[Path]:
+    if not isinstance(paths, (str, Path)):
+        return [Path(path) for path in paths]
+    path = Path(paths)
+    if not path.is_dir():
+        return [path]
+    found = [
+        file
+        for file in sorted(path.iterdir())
+        if file.suffix.lower() in _SUFFIXES and not file.name.startswith(".") and file.is_file()
+        if not (skip_suffix and file.stem.endswith(skip_suffix))
+    ]
+    if not found:
+        raise StemSetError("audio files in the folder", f"none in '{path}'", "check the path; sub-folders are not read")
+    return found
+
+
+def _is_same(path: Path, mixture: Path | str | None) -> bool:
+    return mixture is not None and path.resolve() == Path(mixture).resolve()

@@ -1,0 +1,159 @@
+"""Where samples come from: an audio file or an array, both read in blocks from any position."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from stemprover.errors import AudioError
+from stemprover.stems.formats import AudioFormat, check_format
+from stemprover.stems.integrity import check_complete, truncated
+
+__all__ = ["ArraySource", "FileSource", "Source"]
+
+_PREROLL = 65_536  # samples; decoders of perceptual codecs need a run-up to return the same samples after a jump
+_KEEP = 1 << 20  # samples per channel of a lossy file that stay decoded; steps back within them cost nothing
+
+
+class Source(Protocol):
+    """Native samples of one stem."""
+
+    format: AudioFormat
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Return native samples ``[channels, stop - start]``; the range lies within the file."""
+        ...
+
+    def close(self) -> None:
+        """Give back the file."""
+        ...
+
+
+class FileSource:
+    """Samples of an audio file, decoded on demand.
+
+    Lossy files are decoded from start to end wherever possible: libsndfile's Vorbis decoder returns other samples
+    after a seek than when it comes from the start, its MP3 decoder rounds differently. Therefore the last samples stay
+    in memory for steps back, and after a longer jump decoding starts a little earlier.
+    """
+
+    def __init__(self, path: Path) -> None:
+        check_complete(path)
+        self._path = path
+        self._lock = threading.Lock()
+        with _open(path) as probe:
+            self.format = AudioFormat(probe.samplerate, probe.channels, probe.frames, probe.format, probe.subtype)
+            check_format(self.format, f"'{path}'")
+            if not probe.seekable():
+                raise AudioError("a file that can be read from any position", f"'{path}'", "convert it to WAV or FLAC")
+            self._check_last_sample(probe)
+        self._file = _open(path)
+        self._position = 0
+        self._recent = self._empty()
+
+    def _empty(self) -> NDArray[Any]:
+        return np.zeros((0, self.format.channels), self.format.native_dtype)
+
+    def _check_last_sample(self, probe: soundfile.SoundFile) -> None:
+        try:
+            probe.seek(self.format.samples - 1)
+            found = len(probe.read(1))
+        except soundfile.LibsndfileError as error:
+            raise self._cut_off("an earlier end") from error
+        if found != 1:
+            raise self._cut_off("an earlier end")
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Return native samples ``[channels, stop - start]``; ``AudioError`` if the file ends before ``stop``."""
+        with self._lock:
+            if self._file.closed:
+                raise AudioError("an open stem", f"'{self._path}' after close()", "open it again")
+            try:
+                data = self._read_lossy(start, stop) if self.format.is_lossy else self._read_exact(start, stop)
+            except soundfile.LibsndfileError as error:
+                raise self._cut_off(f"an error ({error.error_string})") from error
+        if len(data) != stop - start:
+            raise self._cut_off(f"{start + len(data)}")
+        return data.T
+
+    def _decode(self, count: int) -> NDArray[Any]:
+        data: NDArray[Any] = self._file.read(count, dtype=self.format.native_dtype, always_2d=True)
+        self._position += len(data)
+        return data
+
+    def _read_exact(self, start: int, stop: int) -> NDArray[Any]:
+        self._position = self._file.seek(start)
+        return self._decode(stop - start)
+
+    def _read_lossy(self, start: int, stop: int) -> NDArray[Any]:
+        if not self._position - len(self._recent) <= start <= self._position:
+            self._jump(max(0, start - _PREROLL))
+        first = self._position - len(self._recent)
+        if stop > self._position:
+            self._recent = np.concatenate([self._recent, self._decode(stop - self._position)])
+        data = self._recent[start - first : stop - first].copy()
+        self._recent = self._recent[-_KEEP:]
+        return data
+
+    def _jump(self, position: int) -> None:
+        if position == 0:  # a fresh decoder, not one that was moved back
+            self._file.close()
+            self._file = _open(self._path)
+        else:
+            self._file.seek(position)
+        self._position = position
+        self._recent = self._empty()
+
+    def _cut_off(self, found: str) -> AudioError:
+        return truncated(self._path, f"{self.format.samples} readable samples", found)
+
+    def close(self) -> None:
+        """Close the file; reading afterwards is an error."""
+        with self._lock:
+            self._file.close()
+            self._recent = self._empty()
+
+
+def _open(path: Path) -> soundfile.SoundFile:
+    try:
+        return soundfile.SoundFile(path)
+    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: soundfile asks for a rate for .raw files
+        reason = getattr(error, "error_string", "raw samples without a header").strip(" .")
+        raise AudioError(
+            "a WAV, FLAC, AIFF, OGG or MP3 file",
+            f"'{path}', which is not audio or is damaged ({reason})",
+            "convert it to WAV or FLAC first",
+        ) from error
+
+
+class ArraySource:
+    """Samples of an array in memory."""
+
+    def __init__(self, audio: NDArray[Any], sample_rate: int, name: str) -> None:
+        subtypes = {"int16": "PCM_16", "int32": "PCM_32", "float32": "FLOAT", "float64": "DOUBLE"}
+        if audio.ndim == 1:
+            audio = audio[None]
+        if audio.ndim != 2 or audio.dtype.name not in subtypes:
+            raise AudioError(
+                "an array [channels, samples] of float32, float64, int16 or int32",
+                f"{audio.dtype.name} of shape {list(audio.shape)}",
+                "convert it first",
+            )
+        if audio.shape[0] > max(64, audio.shape[1]):
+            raise AudioError("an array [channels, samples]", f"shape {list(audio.shape)}", "transpose it")
+        self.format = AudioFormat(sample_rate, audio.shape[0], audio.shape[1], "WAV", subtypes[audio.dtype.name])
+        check_format(self.format, f"'{name}'")
+        is_short = audio.dtype == np.int16
+        self._audio: NDArray[Any] = audio.astype(np.int32) << 16 if is_short else audio.copy()
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Return a copy of the samples from ``start`` to ``stop``."""
+        return self._audio[:, start:stop].copy()
+
+    def close(self) -> None:
+        """Nothing to give back."""

@@ -1,0 +1,183 @@
+"""Atomic writing: a file appears under its name only when it is complete."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from stemprover.errors import OutputError
+from stemprover.stems.formats import AudioFormat, output_format, pcm_bits
+
+__all__ = ["Writer"]
+
+
+class Writer:
+    """Write native samples to WAV or FLAC, by suffix; a context manager.
+
+    Samples go to a hidden temporary file in the target's folder. On a clean exit it is synced to disk and renamed;
+    on any exception, Ctrl-C included, it is removed, and so are folders made for it.
+
+    Parameters
+    ----------
+    path : Path
+        Target, ending in ``.wav`` or ``.flac``.
+    format : AudioFormat
+        The input's format; see :func:`output_format` for what becomes of it.
+    inputs : iterable of Path
+        Files that must not be overwritten.
+    overwrite : bool
+        Whether an existing file may be replaced.
+
+    Attributes
+    ----------
+    format : AudioFormat
+        What is written.
+
+    Raises
+    ------
+    OutputError
+        At once for a target that is an input, exists, has another suffix or cannot hold the samples; on entering for
+        a folder that cannot be written; while writing for a full disk or when the length differs from the format's.
+    """
+
+    def __init__(
+        self, path: Path | str, format: AudioFormat, *, inputs: Iterable[Path | str] = (), overwrite: bool = False
+    ) -> None:
+        self.path = Path(path)
+        self.format = output_format(format, self.path)
+        self._native_dtype = np.dtype(format.native_dtype)
+        self._overwrite = overwrite
+        self._refuse_inputs(inputs)
+        self._refuse_existing()
+        self._written = 0
+        self._new_folders: list[Path] = []
+
+    def _refuse_inputs(self, inputs: Iterable[Path | str]) -> None:
+        for source in map(Path, inputs):
+            same = self.path.resolve() == source.resolve()
+            if same or (self.path.exists() and source.exists() and self.path.samefile(source)):
+                raise OutputError("an output that is not an input", f"'{self.path}'", "choose another -o or --suffix")
+
+    def _refuse_existing(self) -> None:
+        if self.path.is_dir():
+            raise OutputError("a file name", f"the folder '{self.path}'", "add a file name")
+        if self.path.exists() and not self._overwrite:
+            raise OutputError("a new file", f"'{self.path}', which exists", "use --overwrite or another name")
+
+    def __enter__(self) -> Self:
+        self._part = self.path.parent / f".stemprover-{secrets.token_hex(8)}.part"
+        try:
+            self._make_folders()
+            with self._part.open("xb"):  # by open() and not by libsndfile: the error says why
+                pass
+            self._file = soundfile.SoundFile(
+                self._part,
+                "w",
+                self.format.sample_rate,
+                self.format.channels,
+                self.format.subtype,
+                format=self.format.container,
+            )
+        except (OSError, soundfile.LibsndfileError) as error:
+            self._remove()
+            raise self._failed(error) from error
+        except BaseException:
+            self._remove()
+            raise
+        return self
+
+    def _make_folders(self) -> None:
+        missing = [folder for folder in (self.path.parent, *self.path.parent.parents) if not folder.exists()]
+        for folder in reversed(missing):
+            folder.mkdir(exist_ok=True)
+            self._new_folders.append(folder)
+
+    def write(self, native: NDArray[Any]) -> None:
+        """Append native samples, ``[channels, n]``, of the dtype that the input is read as."""
+        if native.dtype != self._native_dtype or native.shape[0] != self.format.channels:
+            raise ValueError(
+                f"need {self._native_dtype} [{self.format.channels}, n], got {native.dtype} {native.shape}"
+            )
+        if native.dtype.kind == "f" and self.format.native_dtype == "int32":
+            native = self._quantise(native)
+        try:
+            self._file.write(np.ascontiguousarray(native.T))
+        except (OSError, soundfile.LibsndfileError, AssertionError) as error:
+            raise self._failed(error) from error
+        self._written += native.shape[1]
+
+    def _quantise(self, native: NDArray[Any]) -> NDArray[np.int32]:
+        """Decoded samples of a lossy file for FLAC; the only place where samples change type."""
+        bits = pcm_bits(self.format.subtype)
+        scaled = np.rint(native.astype(np.float64) * 2.0 ** (bits - 1))
+        if scaled.size and (scaled.max() > 2 ** (bits - 1) or scaled.min() < -(2 ** (bits - 1))):
+            raise OutputError(
+                "samples within full scale for a FLAC file",
+                f"a peak of {np.abs(native).max():.3f}",
+                f"write '{self.path.stem}.wav', which is floating point and cannot clip",
+            )
+        steps: NDArray[np.int32] = np.minimum(scaled, 2 ** (bits - 1) - 1).astype(np.int32)
+        return np.left_shift(steps, 32 - bits, dtype=np.int32)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._close()
+            if kind is None:
+                self._commit()
+        except (OSError, soundfile.LibsndfileError) as failure:
+            if kind is None:
+                raise self._failed(failure) from failure
+        finally:
+            self._remove()
+
+    def _close(self) -> None:
+        if not self._file.closed:
+            self._file.close()
+
+    def _commit(self) -> None:
+        if self._written != self.format.samples:
+            raise OutputError(f"{self.format.samples} samples", f"{self._written}", "report this as a bug")
+        if soundfile.info(str(self._part)).frames != self._written:
+            raise OSError(errno.ENOSPC, "the file is shorter than what was written to it")
+        _clear_peak_time(self._part)
+        with self._part.open("rb+") as file:
+            os.fsync(file.fileno())
+        self._refuse_existing()
+        os.replace(self._part, self.path)  # noqa: PTH105  (the call that is known to be atomic)
+        self._new_folders.clear()
+
+    def _remove(self) -> None:
+        self._part.unlink(missing_ok=True)
+        for folder in reversed(self._new_folders):
+            try:
+                folder.rmdir()
+            except OSError:  # not empty: somebody else uses it
+                break
+        self._new_folders.clear()
+
+    def _failed(self, error: Exception) -> OutputError:
+        reason = getattr(error, "strerror", None) or getattr(error, "error_string", None) or "the disk may be full"
+        return OutputError(
+            f"to write '{self.path}'", f"an error ({reason})", "check free space and permissions; nothing was written"
+        )
+
+
+def _clear_peak_time(path: Path) -> None:
+    """Zero the time stamp that libsndfile puts into float WAV files: same samples, same bytes."""
+    with path.open("rb+") as file:
+        head = file.read(4096)
+        at = head.find(b"PEAK")
+        if head[:4] in (b"RIFF", b"RF64") and 0 <= at < head.find(b"data"):
+            file.seek(at + 12)
+            file.write(bytes(4))
