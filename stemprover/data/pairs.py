@@ -13,6 +13,7 @@ A line is appended only after all files of its pair are in place, so a folder ca
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -197,8 +198,7 @@ def write_pair(folder: Path, index: int, audio: PairAudio, description: Mapping[
     (folder / shard).mkdir(parents=True, exist_ok=True)
     files = {role: (shard / f"{name}.{role}.flac").as_posix() for role in AUDIO_ROLES}
     for role in AUDIO_ROLES:
-        samples = getattr(audio, role)
-        _replace(folder / files[role], lambda path, data=samples: _write_flac(path, data))
+        _replace(folder / files[role], functools.partial(_write_flac, audio=getattr(audio, role)))
     files["labels"] = (shard / f"{name}.labels.safetensors").as_posix()
     labels = save({key: np.ascontiguousarray(value, dtype=np.float32) for key, value in audio.labels.items()})
     _replace(folder / files["labels"], lambda path: path.write_bytes(labels))

@@ -1,0 +1,224 @@
+"""Scenes: a target stem with what plays beside it, cut and mixed from a library and from synthesised stems."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import soxr
+
+from stemprover.data.songs import render_stem
+from stemprover.data.sources import KIT_STEMS, Kit, Library, Recording
+from stemprover.spectral.spec import SPEC
+
+__all__ = ["Scene", "add", "draw_kit_scene", "draw_scene", "loudness"]
+
+SILENT = 2e-3  # root-mean-square below which a segment is no target
+_TARGETS = {"vocals": 0.26, "drums": 0.18, "bass": 0.2, "other": 0.2, "instrumental": 0.08, "kit": 0.08}
+_CLASSES = ("vocals", "drums", "bass", "other")
+_ATTEMPTS = 12
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scene:
+    """A mixture with its parts.
+
+    Attributes
+    ----------
+    song, stem_class : str
+        Where the target comes from, and its class.
+    target : ndarray
+        Float32, shape ``[2, samples]``.
+    siblings : Mapping[str, ndarray]
+        The other stems by class, same shape.
+    """
+
+    song: str
+    stem_class: str
+    target: np.ndarray
+    siblings: Mapping[str, np.ndarray]
+
+    @property
+    def mixture(self) -> np.ndarray:
+        """Sum of all parts."""
+        return add([self.target, *self.siblings.values()])
+
+
+def add(parts: Iterable[np.ndarray]) -> np.ndarray:
+    """Sum of arrays of one shape, float32; at least one."""
+    return np.asarray(np.sum(list(parts), axis=0), np.float32)
+
+
+def loudness(audio: np.ndarray) -> float:
+    """Root-mean-square over all channels."""
+    return float(np.sqrt(np.mean(np.square(audio))))
+
+
+def draw_scene(library: Library, samples: int, rng: np.random.Generator) -> Scene:
+    """Draw a random scene of ``samples`` samples; its target is never silent."""
+    stem_class = str(rng.choice(list(_TARGETS), p=list(_TARGETS.values())))
+    if stem_class == "kit" and library.kits:
+        return _finish(draw_kit_scene(library, samples, rng)[0], rng)
+    stem_class = "drums" if stem_class == "kit" else stem_class
+    for _ in range(_ATTEMPTS):
+        from_song = library.songs and rng.random() < 0.55
+        scene = _song_scene(library, stem_class, samples, rng) if from_song else None
+        if scene is None or rng.random() < 0.15:
+            scene = _mixed_scene(library, stem_class, samples, rng, scene)
+        if loudness(scene.target) > SILENT and any(loudness(s) > SILENT / 4 for s in scene.siblings.values()):
+            return _finish(scene, rng)
+    fallback = "other" if stem_class == "instrumental" else stem_class
+    siblings = {"drums" if fallback != "drums" else "bass": render_stem("drums", samples, rng)}
+    return _finish(Scene("synth", stem_class, render_stem(fallback, samples, rng), siblings), rng)
+
+
+def draw_kit_scene(library: Library, samples: int, rng: np.random.Generator) -> tuple[Scene, Kit, int]:
+    """Draw a drum stem among the other stems of its kit; also returns the kit and the first sample."""
+    for _ in range(_ATTEMPTS * 4):
+        kit = library.kits[rng.integers(len(library.kits))]
+        stem = KIT_STEMS[rng.integers(len(KIT_STEMS))]
+        target = kit.references[stem]
+        start = _start(target, samples, rng)
+        audio = target.read(start, samples)
+        if loudness(audio) > SILENT:
+            break
+    siblings = {name: kit.references[name].read(start, samples) for name in KIT_STEMS if name != stem}
+    return Scene(kit.name, stem, audio, siblings), kit, start
+
+
+def _start(recording: Recording, samples: int, rng: np.random.Generator) -> int:
+    """A start within the split's range, tried a few times until something sounds there."""
+    latest = max(recording.first + 1, recording.last - samples)
+    for _ in range(_ATTEMPTS):
+        start = int(rng.integers(recording.first, latest))
+        if recording.is_active(start, samples):
+            break
+    return start
+
+
+def _song_scene(library: Library, stem_class: str, samples: int, rng: np.random.Generator) -> Scene | None:
+    """A target and its siblings from the same time of one song; None where the song has no such stem."""
+    song = str(rng.choice(list(library.songs)))
+    tracks = library.songs[song]
+    wanted = "other" if stem_class == "instrumental" else stem_class
+    candidates = [track for track in tracks if track.stem_class == wanted]
+    if not candidates:
+        return None
+    start = _start(candidates[rng.integers(len(candidates))], samples, rng)
+    thin = stem_class != "bass" and rng.random() < 0.35  # now and then only some of the tracks: more variety
+    stems: dict[str, np.ndarray] = {}
+    for track in tracks:
+        kept = not thin or track.stem_class != stem_class or rng.random() < 0.6
+        if kept and track.is_active(start, samples):
+            stems[track.stem_class] = stems.get(track.stem_class, np.float32(0)) + track.read(start, samples)
+    if "bass" not in stems and rng.random() < 0.6:
+        stems["bass"] = render_stem("bass", samples, rng) * np.float32(rng.uniform(0.3, 1.2))
+    silence = np.zeros((2, samples), np.float32)
+    if stem_class == "instrumental":
+        vocals = stems.pop("vocals", None)
+        target = add(stems.values()) if stems else silence
+        return Scene(song, stem_class, target, {} if vocals is None else {"vocals": vocals})
+    target = stems.pop(stem_class, silence)
+    return Scene(song, stem_class, target, stems)
+
+
+def _mixed_scene(
+    library: Library, stem_class: str, samples: int, rng: np.random.Generator, scene: Scene | None
+) -> Scene:
+    """Stems that never met: a random target (or the one of ``scene``) with one to three random siblings."""
+    if scene is not None:
+        song, target = scene.song, scene.target
+    elif stem_class == "instrumental":
+        parts = [_any_stem(library, name, samples, rng)[1] for name in ("drums", "bass", "other")]
+        song, target = "mixed", add(parts)
+    else:
+        song, target = _any_stem(library, stem_class, samples, rng)
+    others = ["vocals"] if stem_class == "instrumental" else [name for name in _CLASSES if name != stem_class]
+    chosen = rng.permutation(others)[: rng.integers(1, len(others) + 1)]
+    siblings = {str(name): _any_stem(library, str(name), samples, rng)[1] for name in chosen}
+    level = loudness(target) + 1e-6
+    return Scene(song, stem_class, target, {k: v * (level / (loudness(v) + 1e-6)) for k, v in siblings.items()})
+
+
+def _any_stem(library: Library, stem_class: str, samples: int, rng: np.random.Generator) -> tuple[str, np.ndarray]:
+    """A stem of a class from songs, kits, solos, one-shots or the synthesiser, with its speed changed by up to 15 %."""
+    tracks = [t for song in library.songs.values() for t in song if t.stem_class == stem_class]
+    shots = library.samples.get(stem_class, ())
+    weights = {
+        "songs": (0.15 if stem_class == "bass" else 0.45) * bool(tracks),
+        "kits": 0.25 * (stem_class == "drums" and bool(library.kits)),
+        "solos": 0.3 * (stem_class == "vocals" and bool(library.solos)),
+        "shots": 0.15 * bool(shots),
+        "synth": 0.6 if stem_class == "bass" else 0.15,
+    }
+    total = sum(weights.values())
+    source = str(rng.choice(list(weights), p=[weight / total for weight in weights.values()]))
+    if source == "synth":
+        return "synth", render_stem(stem_class, samples, rng)
+    if source == "shots":
+        return "oneshots", _sequence(shots, samples, rng)
+    speed = rng.uniform(1 / 1.15, 1.15) if rng.random() < 0.6 else 1.0
+    length = round(samples * speed)
+    if source == "kits":
+        kit = library.kits[rng.integers(len(library.kits))]
+        start = _start(kit.mix, length, rng)
+        audio = add(kit.references[name].read(start, length) for name in KIT_STEMS)
+        return kit.name, _change_speed(audio, speed, samples)
+    recordings = tracks if source == "songs" else library.solos
+    recording = recordings[rng.integers(len(recordings))]
+    audio = recording.read(_start(recording, length, rng), length)
+    return recording.song if source == "songs" else recording.name, _change_speed(audio, speed, samples)
+
+
+def _change_speed(audio: np.ndarray, speed: float, samples: int) -> np.ndarray:
+    """Play faster or slower, pitch included: ``[2, samples * speed] -> [2, samples]``."""
+    if speed == 1.0:
+        return audio
+    changed = soxr.resample(audio.T, SPEC.sample_rate * speed, SPEC.sample_rate, quality="MQ").T[:, :samples]
+    return np.pad(changed, ((0, 0), (0, samples - changed.shape[1]))).astype(np.float32)
+
+
+def _sequence(shots: tuple[Recording, ...], samples: int, rng: np.random.Generator) -> np.ndarray:
+    """One to three one-shots or loops, each repeated at its own period."""
+    audio = np.zeros((2, samples), np.float32)
+    for _ in range(rng.integers(1, 4)):
+        shot = shots[rng.integers(len(shots))]
+        speed = rng.uniform(1 / 1.15, 1.15)
+        length = min(shot.last, int(samples * speed))
+        sound = _change_speed(shot.read(0, length), speed, max(1, int(length / speed)))
+        period = max(int(rng.choice([0.125, 0.25, 0.5, 1.0]) * SPEC.sample_rate), sound.shape[1] // 4)
+        for start in range(int(rng.integers(0, period)), samples, period):
+            part = sound[:, : samples - start]
+            audio[:, start : start + part.shape[1]] += part * np.float32(rng.uniform(0.5, 1))
+    return audio
+
+
+def _finish(scene: Scene, rng: np.random.Generator) -> Scene:
+    """Random gain, width and position per stem, now and then mono, and a common loudness."""
+    target = _place(scene.target, rng)
+    siblings = {
+        name: _place(audio, rng) * np.float32(10 ** (rng.uniform(-12, 6) / 20))
+        for name, audio in scene.siblings.items()
+        if loudness(audio) > SILENT / 10
+    }
+    if rng.random() < 0.08:
+        target, siblings = _mono(target), {name: _mono(audio) for name, audio in siblings.items()}
+    level = np.float32(10 ** (rng.uniform(-32, -14) / 20) / loudness(target))
+    mixture = add([target, *siblings.values()])
+    level = min(level, np.float32(0.7 / max(np.abs(mixture).max(), np.abs(target).max())))
+    return Scene(scene.song, scene.stem_class, target * level, {k: v * level for k, v in siblings.items()})
+
+
+def _mono(audio: np.ndarray) -> np.ndarray:
+    return np.repeat(audio.mean(0, keepdims=True), 2, axis=0)
+
+
+def _place(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Change width and balance of some stems; a third stay as they are."""
+    if rng.random() < 0.35:
+        return audio
+    middle, side = audio.sum(0) / 2, (audio[0] - audio[1]) / 2
+    width, balance = rng.uniform(0, 1.4), rng.uniform(-0.5, 0.5)
+    wide = np.stack([(middle + width * side) * (1 - balance), (middle - width * side) * (1 + balance)])
+    return wide.astype(np.float32)
