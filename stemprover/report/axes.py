@@ -41,7 +41,7 @@ class MelAxis:
         return 700.0 * np.expm1(np.linspace(0.0, np.log1p(self.top_hz / 700.0), rows + 1))
 
 
-def frequency_ticks(axis: MelAxis, minimum_gap: float = 0.045) -> tuple[Tick, ...]:
+def frequency_ticks(axis: MelAxis, minimum_gap: float = 0.05) -> tuple[Tick, ...]:
     """Round frequencies that fit on the axis without touching; labels like ``500`` and ``2k``."""
     ticks: list[Tick] = []
     for hertz in reversed(_HZ_TICKS):

@@ -8,7 +8,7 @@ import numpy as np
 
 from stemprover.report.axes import Tick
 
-__all__ = ["Range", "area_path", "downsample_max", "level_range", "line_path"]
+__all__ = ["Range", "area_path", "downsample_max", "level_range", "line_path", "step_path"]
 
 _WIDTH, _HEIGHT = 1000.0, 100.0
 
@@ -34,17 +34,25 @@ def _points(values: np.ndarray, low: float, high: float) -> list[str]:
 def line_path(values: np.ndarray, low: float, high: float) -> str:
     """SVG path of a curve: ``M x y L x y ...``; empty for no values."""
     points = _points(values, low, high)
-    return (
-        "M" + "L".join(points if len(points) > 1 else [*points, f"{_WIDTH:.1f} {points[0].split()[1]}"])
-        if points
-        else ""
-    )
+    if len(points) == 1:
+        points.append(f"{_WIDTH:.1f} {points[0].split()[1]}")
+    return "M" + "L".join(points) if points else ""
 
 
 def area_path(values: np.ndarray, low: float, high: float) -> str:
     """SVG path of the area under a curve."""
     line = line_path(values, low, high)
     return f"{line}L{_WIDTH:.1f} {_HEIGHT:.1f}L0 {_HEIGHT:.1f}Z" if line else ""
+
+
+def step_path(values: np.ndarray, low: float, high: float) -> str:
+    """SVG path of the area under steps of equal width, one per value."""
+    if not values.size:
+        return ""
+    step = _WIDTH / values.size
+    down = (1.0 - np.clip((values - low) / max(high - low, 1e-9), 0.0, 1.0)) * _HEIGHT
+    steps = "".join(f"V{y:.1f}H{(index + 1) * step:.1f}" for index, y in enumerate(down))
+    return f"M0 {_HEIGHT:.0f}{steps}V{_HEIGHT:.0f}Z"
 
 
 def downsample_max(values: np.ndarray, most: int = 800) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 
 from stemprover.report.analysis import Analysis, analyse
 from stemprover.report.axes import MelAxis, clock, frequency_ticks, time_ticks
-from stemprover.report.charts import area_path, downsample_max, level_range, line_path
+from stemprover.report.charts import area_path, downsample_max, level_range, line_path, step_path
 from stemprover.report.inputs import ReportInput
 from stemprover.report.pictures import RANGE_DB, change_image, data_uri, spectrogram_image, top_db
 from stemprover.report.players import EXCERPT_S, Excerpt, cut_excerpt
@@ -103,7 +103,7 @@ def _lanes(report: ReportInput, styles: Mapping[str, int]) -> list[dict[str, Any
                 "name": name,
                 "style": styles[name],
                 "highest": float(values.max(initial=0.0)),
-                "area": area_path(downsample_max(values), 0.0, 1.0),
+                "area": step_path(downsample_max(values), 0.0, 1.0),
                 "width": 100 * length / max(report.duration_s, 1e-9),
             }
         )
@@ -136,14 +136,19 @@ def _facts(report: ReportInput, regions: Sequence[Region]) -> list[dict[str, str
     summary, duration = report.summary, report.duration_s
     repairs = len(summary.get("plan") or ())
     repaired_s = float(summary.get("repaired_s") or 0.0)
-    severity = max((region.severity for region in regions if region.severity is not None), default=None)
+    worst = max(regions, key=lambda region: region.severity or 0.0, default=None)
+    severity = None if worst is None else worst.severity
     spent = sum(float(value) for value in (summary.get("timings_s") or {}).values())
     share = f"{repaired_s / duration:.0%} of the file" if duration else ""
     pace = f"{duration / spent:.1f} x real time" if spent and duration else ""
     return [
         {"name": "Repairs" if report.after is not None else "Planned", "value": str(repairs), "note": _kinds(regions)},
         {"name": "Repaired time", "value": seconds(repaired_s), "note": share},
-        {"name": "Highest severity", "value": "none" if severity is None else f"{severity:.0%}", "note": ""},
+        {
+            "name": "Highest severity",
+            "value": "none" if severity is None else f"{severity:.0%}",
+            "note": worst.artifact if worst else "",
+        },
         {"name": "Processing", "value": seconds(spent) if spent else "n/a", "note": pace},
     ]
 

@@ -13,7 +13,7 @@ from stemprover.report.analysis import FLOOR_DB, Analysis
 __all__ = ["RANGE_DB", "change_image", "data_uri", "spectrogram_image", "top_db"]
 
 RANGE_DB = 80.0
-_CHANGE_RANGE_DB = 60.0
+_CHANGE_RANGE_DB = 50.0
 
 # Anchors of a dark-to-light table with evenly rising lightness (after matplotlib's "magma", CC0).
 _TABLE = ("000004", "1c1044", "4f127b", "812581", "b5367a", "e55064", "fb8761", "fec287", "fcfdbf")
@@ -43,16 +43,26 @@ def spectrogram_image(picture_db: np.ndarray, top: float) -> Image.Image:
     return image
 
 
+def _smooth(picture: np.ndarray, reach: int = 2) -> np.ndarray:
+    """Mean over ``2 * reach + 1`` rows and columns: the sign of a change in single pixels is mostly noise."""
+    for axis in (0, 1):
+        padded = np.pad(picture, [(reach, reach) if axis == k else (0, 0) for k in (0, 1)], mode="edge")
+        picture = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis).mean(-1)
+    return picture
+
+
 def change_image(analysis: Analysis, top: float) -> Image.Image:
     """Picture of the difference signal: hue says removed or added, opacity how loud it is.
 
-    Transparent where nothing changed, so that it fits a light and a dark page.
+    Opacity spans 50 dB below the loudest difference, or below 50 dB under the loudest sound where all differences are
+    quieter than that. Transparent where nothing changed, so that it fits a light and a dark page.
     """
     if analysis.after_db is None or analysis.difference_db is None:
         raise ValueError("a picture of the change needs audio after the repair")
-    opacity = np.clip(1.0 + (analysis.difference_db - max(top, FLOOR_DB + RANGE_DB)) / _CHANGE_RANGE_DB, 0.0, 1.0)
+    loudest = max(float(analysis.difference_db.max()), top - _CHANGE_RANGE_DB, FLOOR_DB + RANGE_DB)
+    opacity = np.clip(1.0 + (analysis.difference_db - loudest) / _CHANGE_RANGE_DB, 0.0, 1.0)
     steps = (opacity[::-1] * 127).round().astype(np.uint8)
-    added = (analysis.after_db > analysis.before_db)[::-1]
+    added = _smooth(10 ** (analysis.after_db / 10) - 10 ** (analysis.before_db / 10))[::-1] > 0
     image = Image.fromarray(np.where(added, steps + 128, steps).astype(np.uint8)).copy()
     image.putpalette(bytes(_REMOVED) * 128 + bytes(_ADDED) * 128)
     image.info["transparency"] = bytes(round(step * 255 / 127) for step in range(128)) * 2
