@@ -1,0 +1,63 @@
+# Two commands work on a fresh machine with Python 3.11 or newer and make; both create .venv here:
+#   make demo    sets up, repairs the bundled stems and says by how much they got better and where the reports are
+#   make test    sets up with everything the tests need, checks style and types, runs the tests
+# Set-up is done again only when a pyproject.toml or constraints.txt changes; without a change no network is needed.
+
+SHELL := /bin/sh
+VENV := .venv
+PY := $(VENV)/bin/python
+PROJECTS := $(patsubst %/pyproject.toml,%,$(wildcard detectors/pyproject.toml plugins/*/pyproject.toml))
+KEY := $(shell { pwd; cat pyproject.toml constraints.txt $(PROJECTS:%=%/pyproject.toml); } | cksum | cut -d' ' -f1)
+READY_TEST := $(VENV)/.ready-test-$(KEY)
+READY_DEMO := $(or $(wildcard $(READY_TEST)),$(VENV)/.ready-demo-$(KEY))
+FIND_PYTHON = for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; exit; }; done
+INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint docs chromium clean
+
+demo: $(READY_DEMO)
+	@$(VENV)/bin/stemprover enhance examples/detroit-garage --auto-detect -o demo --overwrite --quiet
+	@$(PY) examples/score.py --reference examples/detroit-garage/reference --before examples/detroit-garage --after demo
+
+test: $(READY_TEST) chromium lint
+	$(PY) -m pytest -q
+
+lint: $(READY_TEST)
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
+
+docs: $(READY_TEST)
+	$(PY) docs/generate.py
+
+$(PY):
+	@python=$$($(FIND_PYTHON)); \
+	if [ -z "$$python" ]; then echo "Python 3.11 or newer is needed and was not found" >&2; exit 1; fi; \
+	echo "Creating $(VENV) with $$($$python --version)"; \
+	$$python -m venv $(VENV) || { rm -rf $(VENV); \
+	echo "Python's venv module does not work; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+
+$(VENV)/.ready-demo-$(KEY): | $(PY)
+	@echo "Installing StemProver, its detectors and plugins into $(VENV) (the first time takes some minutes)"
+	@$(INSTALL) --editable . $(PROJECTS:%=--editable ./%)
+	@rm -f $(VENV)/.ready-demo-* && touch $@
+
+$(READY_TEST): | $(PY)
+	@echo "Installing StemProver, its plugins and what the tests need into $(VENV) (the first time takes some minutes)"
+	@$(INSTALL) --editable '.[test,train]' $(PROJECTS:%=--editable ./%)
+	@rm -f $(VENV)/.ready-* && touch $@
+
+# The browser test wants Chromium; without it, and without the right to install it, that one test is skipped.
+chromium:
+	@for browser in chromium chromium-browser google-chrome google-chrome-stable; do \
+		command -v $$browser >/dev/null 2>&1 && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+		{ timeout 120 apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive timeout 600 apt-get install -y -qq --no-install-recommends chromium; \
+		} >/dev/null 2>&1 && exit 0; fi; \
+	echo "Chromium was not found: the browser test will be skipped"
+
+clean:
+	rm -rf $(VENV) demo build dist

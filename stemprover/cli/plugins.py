@@ -1,0 +1,143 @@
+"""``stemprover plugins``: what is installed, what it is, what else there is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from stemprover.plugins import Plugin, RegistryEntry
+
+__all__ = ["plugins"]
+
+
+@click.group()
+def plugins() -> None:
+    """List, describe, find, check and switch plugins; none of these commands runs a plugin's code."""
+
+
+@plugins.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one array of objects.")
+def list_plugins(as_json: bool) -> None:
+    """List what is installed: ok, disabled, incompatible or broken, and why."""
+    from stemprover.plugins import installed
+
+    known = installed()
+    if as_json:
+        click.echo(json.dumps([plugin.to_dict() for plugin in known], indent=2))
+        return
+    header = ("NAME", "KIND", "VERSION", "STATUS", "ARTIFACTS", "DISTRIBUTION")
+    rows = [(p.name, p.kind, p.version, p.status, ", ".join(p.artifacts) or "-", p.distribution) for p in known]
+    click.echo(_table(header, rows))
+    for plugin in known:
+        if plugin.reason:
+            click.echo(f"{plugin.name}: {plugin.status}: {plugin.reason}")
+
+
+@plugins.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print one object.")
+def info(name: str, as_json: bool) -> None:
+    """Describe one installed plugin."""
+    from stemprover.plugins import find
+
+    plugin = find(name)
+    facts = {**plugin.to_dict(), "summary": plugin.summary, **_details(plugin)}
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+        return
+    width = max(map(len, facts))
+    for key, value in facts.items():
+        if value not in ("", [], {}):
+            click.echo(f"{key:<{width}}  {_shown(value)}")
+
+
+@plugins.command()
+@click.argument("word", default="")
+@click.option("--artifact", default="", help="Only plugins that find or repair this artifact.")
+@click.option("--stem", default="", help="Only plugins that work on this stem class.")
+@click.option("--registry", "registries", multiple=True, type=click.Path(), help="One more registry file (repeatable).")
+@click.option("--json", "as_json", is_flag=True, help="Print one array of objects.")
+def search(word: str, artifact: str, stem: str, registries: tuple[str, ...], as_json: bool) -> None:
+    """Look for plugins in the registry, by a word in their name or summary."""
+    from stemprover.plugins import registry
+
+    index = registry(registries)
+    found = index.search(word, artifact, stem)
+    for conflict in index.conflicts:
+        click.echo(f"stemprover: warning: {conflict}", err=True)
+    if as_json:
+        click.echo(json.dumps([_entry(entry) for entry in found], indent=2))
+    elif found:
+        rows = [(e.name, e.kind, ", ".join(e.artifacts) or "-", e.summary, e.install) for e in found]
+        click.echo(_table(("NAME", "KIND", "ARTIFACTS", "SUMMARY", "INSTALL"), rows))
+    else:
+        click.echo("nothing found")
+
+
+@plugins.command()
+@click.argument("name")
+def enable(name: str) -> None:
+    """Switch a plugin on again."""
+    from stemprover.plugins import enable as switch_on
+
+    switch_on(name)
+    click.echo(f"{name} is switched on")
+
+
+@plugins.command()
+@click.argument("name")
+def disable(name: str) -> None:
+    """Switch a plugin off; it stays installed."""
+    from stemprover.plugins import disable as switch_off
+
+    switch_off(name)
+    click.echo(f"{name} is switched off")
+
+
+@plugins.command()
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+def verify(names: tuple[str, ...]) -> None:
+    """Compare plugins' files with the SHA-256 sums of their manifests; all plugins without a NAME."""
+    from stemprover.plugins import find, installed, verify_files
+
+    for plugin in [find(name) for name in names] if names else installed():
+        checked = verify_files(plugin)
+        click.echo(f"{plugin.name}: {len(checked)} file{'' if len(checked) == 1 else 's'} as released")
+
+
+def _details(plugin: Plugin) -> dict[str, object]:
+    manifest = plugin.manifest
+    if manifest is None:
+        return {}
+    return {
+        "host": manifest.host,
+        "base": manifest.base.id if manifest.base else "",
+        "metrics": dict(manifest.metrics),
+        "folder": str(plugin.folder),
+    }
+
+
+def _entry(entry: RegistryEntry) -> dict[str, object]:
+    keys = ("name", "kind", "distribution", "summary", "license", "host", "artifacts", "stems", "homepage", "install")
+    values = ((key, getattr(entry, key)) for key in keys)
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values}
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {number}" for key, number in value.items())
+    return str(value)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as their widest cell; plain text, because a table library takes longer to import than to list."""
+    lines = [header, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    padded = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    return "\n".join(line.rstrip() for line in padded)
