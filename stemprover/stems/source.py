@@ -17,7 +17,8 @@ from stemprover.stems.integrity import check_complete, truncated
 __all__ = ["ArraySource", "FileSource", "Source"]
 
 _PREROLL = 65_536  # samples; decoders of perceptual codecs need a run-up to return the same samples after a jump
-_KEEP = 1 << 20  # samples per channel of a lossy file that stay decoded; steps back within them cost nothing
+_KEEP = 1 << 19  # samples per channel of a lossy file that stay decoded; steps back within them cost nothing
+_LOSSY_BLOCK = 65_536  # samples per decoder call
 
 
 class Source(Protocol):
@@ -38,8 +39,9 @@ class FileSource:
     """Samples of an audio file, decoded on demand.
 
     Lossy files are decoded from start to end wherever possible: libsndfile's Vorbis decoder returns other samples
-    after a seek than when it comes from the start, its MP3 decoder rounds differently. Therefore the last samples stay
-    in memory for steps back, and after a longer jump decoding starts a little earlier.
+    after a seek than when it comes from the start, and its MP3 decoder rounds mono files differently at other block
+    lengths. Therefore they are decoded in blocks of one length, the last samples stay in memory for steps back, and
+    after a longer jump decoding starts a little earlier.
     """
 
     def __init__(self, path: Path) -> None:
@@ -91,11 +93,15 @@ class FileSource:
         return self._decode(stop - start)
 
     def _read_lossy(self, start: int, stop: int) -> NDArray[Any]:
-        if not self._position - len(self._recent) <= start <= self._position:
-            self._jump(max(0, start - _PREROLL))
+        if not self._position - len(self._recent) <= start <= self._position + _PREROLL:
+            self._jump(max(0, start - _PREROLL) // _LOSSY_BLOCK * _LOSSY_BLOCK)
+        blocks = [self._recent]
         first = self._position - len(self._recent)
-        if stop > self._position:
-            self._recent = np.concatenate([self._recent, self._decode(stop - self._position)])
+        while self._position < stop:
+            blocks.append(self._decode(min(_LOSSY_BLOCK, self.format.samples - self._position)))
+            if not len(blocks[-1]):
+                break
+        self._recent = np.concatenate(blocks)
         data = self._recent[start - first : stop - first].copy()
         self._recent = self._recent[-_KEEP:]
         return data
