@@ -11,7 +11,7 @@ from stemprover.spectral.bands import band_matrix, cell_band_edges_hz
 from stemprover.spectral.spec import SPEC
 from stemprover.spectral.stft import stft
 
-__all__ = ["BLEED_NAMES", "DISTORTION", "cell_energy", "cell_labels", "sdr_db", "severity_of"]
+__all__ = ["BLEED_NAMES", "DISTORTION", "RESIDUAL", "cell_energy", "cell_labels", "sdr_db", "severity_of"]
 
 DISTORTION = "distortion"  # an error of the stem itself: phasiness below, hf-distortion above the split frequency
 BLEED_NAMES: Mapping[str, str] = {
@@ -19,9 +19,11 @@ BLEED_NAMES: Mapping[str, str] = {
     **dict.fromkeys(("kick", "snare", "toms", "hihat", "cymbals"), "bleed/drums"),
     **dict.fromkeys(("piano", "guitar", "instrumental", "generic"), "bleed/other"),
 }
+RESIDUAL = "residual"  # what no mask explains in a real separator's output, counted as distortion where it can be
 _FULL_SCALE_DB = 30.0
 _FLOOR = 1e-6  # errors 60 dB below the loudest cell of the stem are not labelled
 _DOMINANT = 0.25  # a source is named where it holds at least a quarter of the strongest source's energy
+_MOST_LOST = 4.0  # energy ratio; a complex mask of gain one at opposite phase gives four
 _HF_SPLIT_HZ = 6000.0
 
 
@@ -54,8 +56,8 @@ def cell_labels(clean: np.ndarray, errors: Mapping[str, np.ndarray]) -> dict[str
     clean : ndarray
         The stem, ``[channels, samples]``.
     errors : Mapping[str, ndarray]
-        What was added to the stem, by cause: artifact names, or ``distortion`` for errors of the stem itself, which
-        are phasiness below 6 kHz and hf-distortion above.
+        What was added to the stem, by cause: artifact names, or ``distortion`` and ``residual`` for errors of the
+        stem itself, which are phasiness below 6 kHz and hf-distortion above.
 
     Returns
     -------
@@ -67,9 +69,10 @@ def cell_labels(clean: np.ndarray, errors: Mapping[str, np.ndarray]) -> dict[str
     energies: dict[str, np.ndarray] = {}
     for cause, error in errors.items():
         energy = cell_energy(error)
-        shares = (
-            {"phasiness": energy * ~high, "hf-distortion": energy * high} if cause == DISTORTION else {cause: energy}
-        )
+        if cause == RESIDUAL:  # a stem cannot lose more than it holds: the excess is noise of unknown origin
+            energy = np.where(energy <= _MOST_LOST * signal, energy, np.float32(0))
+        own = cause in (DISTORTION, RESIDUAL)
+        shares = {"phasiness": energy * ~high, "hf-distortion": energy * high} if own else {cause: energy}
         for name, share in shares.items():
             energies[name] = energies.get(name, np.float32(0)) + share
     sources = {name: energy for name, energy in energies.items() if name.startswith("bleed/")}

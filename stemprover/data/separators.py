@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stemprover.data.labels import BLEED_NAMES, DISTORTION
+from stemprover.data.labels import BLEED_NAMES, DISTORTION, RESIDUAL
 from stemprover.data.scenes import Scene, add
 from stemprover.spectral.spec import SPEC, SpectralSpec
 from stemprover.spectral.stft import istft, stft
@@ -216,12 +216,11 @@ def simulate_waveform(scene: Scene, rng: np.random.Generator) -> Errors:
 def errors_of_estimate(scene: Scene, estimate: np.ndarray, mixture: np.ndarray, spec: SpectralSpec = SPEC) -> Errors:
     """Explain a real separator's output: the mask that best maps mixture to estimate, applied to the known parts.
 
-    What the mask does not explain (phase errors, coding noise of the recordings) counts as distortion of the stem, so
-    that the errors sum exactly to ``estimate - target``.
+    What the mask does not explain (phase errors, coding noise of the recordings) is the residual, so that the errors
+    sum exactly to ``estimate - target``.
     """
     target, siblings = spectra(scene, spec)
     mixed, guess = stft(torch.from_numpy(np.stack([mixture, estimate])), spec)
     mask = (guess * mixed.conj()).real / (mixed.abs().square() + 1e-9)
     errors = errors_of_mask(mask.clamp(0, 1.5), target, siblings, estimate.shape[-1], spec)
-    errors[DISTORTION] = errors[DISTORTION] + (estimate - scene.target - add(errors.values()))
-    return errors
+    return {**errors, RESIDUAL: estimate - scene.target - add(errors.values())}

@@ -94,10 +94,10 @@ def _line(
     audio = np.zeros((2, samples), np.float32)
     timbre = int(rng.integers(0, 2**31))
     durations = rng.choice([0.25, 0.5, 0.5, 1.0, 1.0, 2.0, 4.0], size=3)  # in beats; a line uses few of them
-    position, place = -rng.integers(0, int(beat)), int(rng.integers(len(pitches)))
+    position, place = -int(rng.integers(0, int(beat))), int(rng.integers(len(pitches)))
     while position < samples:
         length = int(beat * rng.choice(durations))
-        place = min(max(place + int(rng.integers(-2, 3)), 0), len(pitches) - 1)
+        place = sorted((0, place + int(rng.integers(-2, 3)), len(pitches) - 1))[1]
         if rng.random() < 0.85 and position + length > 0:
             held = max(int(length * rng.uniform(0.6, 1.0)), RATE // 20)
             note = Note(_hz(pitches[place] + rng.normal(0, 0.05)), held, rng.uniform(0.5, 1))

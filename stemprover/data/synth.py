@@ -83,7 +83,7 @@ def additive(note: Note, rng: np.random.Generator) -> np.ndarray:
     amplitudes = order ** -rng.uniform(0.8, 2.2) * rng.uniform(0.4, 1.0, order.size)
     amplitudes[1::2] *= rng.choice([1.0, 0.15])
     shape = envelope(note.samples, rng.uniform(0.005, 0.15), rng.uniform(0.05, 0.5), rng.uniform(0.3, 1), 0.08)
-    return _harmonics(_phase(note, rng, rng.uniform(0, 0.3)), amplitudes) * shape * note.velocity
+    return _float32(_harmonics(_phase(note, rng, rng.uniform(0, 0.3)), amplitudes) * shape * note.velocity)
 
 
 def fm(note: Note, rng: np.random.Generator) -> np.ndarray:
