@@ -26,11 +26,13 @@ from stemprover.detection.stem_cues import (
     texture_cues,
 )
 from stemprover.detection.types import AnalysisBlock
+from stemprover.spectral.bands import cell_band_edges_hz
 from stemprover.spectral.spec import SPEC, SpectralSpec
 
 __all__ = ["SOURCES", "CellFeatures", "cell_features", "feature_digest", "feature_names", "source_of"]
 
 _REVISION = 1  # raise when a feature keeps its name but changes its meaning
+_WEIGHT_EXPONENT = 0.15  # of power, for averages of phase cues
 
 SOURCES = ("drums", "vocals", "bass", "other")
 _DRUM_PARTS = frozenset({"drums", "kick", "snare", "toms", "hihat", "cymbals"})
@@ -75,13 +77,13 @@ def source_of(stem_class: str) -> str:
 
 def _own_cues(spectrum: Tensor, stem: Voice, spec: SpectralSpec) -> dict[str, Tensor]:
     # Weights grow slowly with level: a cell's quiet bins are where masks and decoders betray themselves.
-    weight = stem.power.pow(spec.exponent / 2)
+    weight = stem.power.pow(_WEIGHT_EXPONENT)
     return (
         level_cues(stem.power, spec)
         | texture_cues(stem.power, stem.level_db, spec)
         | structure_cues(stem.fine_db, spec)
-        | phase_cues(stem.spectrum, weight, spec)
-        | stereo_cues(spectrum, spec)
+        | phase_cues(torch.atan2(stem.imag, stem.real), weight, spec)
+        | stereo_cues(spectrum[0], spectrum[1], spec)
         | edge_cues(stem.power, spec)
     )
 
@@ -174,6 +176,8 @@ def feature_names(spec: SpectralSpec = SPEC) -> tuple[str, ...]:
 
 
 def feature_digest(spec: SpectralSpec = SPEC) -> str:
-    """Return ``sha256:<hex>`` of the feature set and the spectral spec; a model is valid for exactly one."""
-    text = "\n".join([str(_REVISION), spec.digest(), *feature_names(spec)])
+    """Return ``sha256:<hex>`` of the feature set and the grid that it is measured on; a model is valid for one."""
+    grid = (spec.sample_rate, spec.n_fft, spec.hop, spec.cell_frames)
+    edges = [f"{edge:.1f}" for edge in cell_band_edges_hz(spec)]
+    text = "\n".join([str(_REVISION), *map(str, grid), *edges, *feature_names(spec)])
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()

@@ -19,7 +19,16 @@ from stemprover.spectral.bands import band_matrix
 from stemprover.spectral.spec import SPEC, SpectralSpec
 from stemprover.spectral.stft import stft
 
-__all__ = ["band_envelope", "bins_mean", "block_levels", "block_spectrum", "n_cells", "pool_mean", "pool_sum"]
+__all__ = [
+    "band_envelope",
+    "bins_mean",
+    "block_levels",
+    "block_spectrum",
+    "by_cell",
+    "n_cells",
+    "pool_mean",
+    "pool_sum",
+]
 
 _SILENT_POWER = 1e-20  # -200 dB: keeps logarithms finite without being audible
 
@@ -49,17 +58,24 @@ def block_spectrum(audio: Tensor, spec: SpectralSpec = SPEC) -> Tensor:
     Returns
     -------
     Tensor
-        Complex, shape ``[channels, n_bins, cells * cell_frames]``.
+        Float32, shape ``[2, channels, n_bins, cells * cell_frames]``: real and imaginary parts, each contiguous,
+        because the cues read them many times and strided complex views are slow.
     """
     frames = n_cells(audio.shape[-1], spec) * spec.cell_frames
     audio = torch.nn.functional.pad(audio, (0, frames * spec.hop - audio.shape[-1]))
     mirrored = torch.nn.functional.pad(audio, (spec.n_fft, spec.n_fft), mode="reflect")
     skip = spec.n_fft // spec.hop
-    return stft(mirrored, spec)[..., skip : skip + frames]
+    spectrum = stft(mirrored, spec)[..., skip : skip + frames]
+    return torch.view_as_real(spectrum).movedim(-1, 0).contiguous()
 
 
 def _bins_sum(values: Tensor, spec: SpectralSpec) -> Tensor:
     return values.transpose(-1, -2) @ _cell_matrix(spec).to(values.device, values.dtype).T
+
+
+def by_cell(values: Tensor, spec: SpectralSpec = SPEC) -> Tensor:
+    """Split frames into cells: ``[*, frames] -> [*, cells, cell_frames]``."""
+    return values.reshape(*values.shape[:-1], -1, spec.cell_frames)
 
 
 def bins_mean(values: Tensor, spec: SpectralSpec = SPEC) -> Tensor:
@@ -69,17 +85,17 @@ def bins_mean(values: Tensor, spec: SpectralSpec = SPEC) -> Tensor:
 
 def pool_sum(values: Tensor, spec: SpectralSpec = SPEC) -> Tensor:
     """Sum a map over the bins and frames of each cell: ``[*, n_bins, frames] -> [*, cells, n_cell_bands]``."""
-    return _bins_sum(values.unflatten(-1, (-1, spec.cell_frames)).sum(-1), spec)
+    return _bins_sum(by_cell(values, spec).sum(-1), spec)
 
 
 def pool_mean(values: Tensor, spec: SpectralSpec = SPEC) -> Tensor:
     """Average a map over the bins and frames of each cell: ``[*, n_bins, frames] -> [*, cells, n_cell_bands]``."""
-    return bins_mean(values.unflatten(-1, (-1, spec.cell_frames)).mean(-1), spec)
+    return bins_mean(by_cell(values, spec).mean(-1), spec)
 
 
 def band_envelope(power: Tensor, spec: SpectralSpec = SPEC) -> Tensor:
     """Energy of each detection band over time: ``[n_bins, frames] -> [cells, n_cell_bands, cell_frames]``."""
-    return _bins_sum(power, spec).unflatten(0, (-1, spec.cell_frames)).transpose(1, 2)
+    return by_cell(_bins_sum(power, spec).T, spec).transpose(0, 1)
 
 
 def block_levels(block: AnalysisBlock, spec: SpectralSpec = SPEC) -> np.ndarray:
@@ -93,8 +109,7 @@ def block_levels(block: AnalysisBlock, spec: SpectralSpec = SPEC) -> np.ndarray:
     ndarray
         Float32, shape ``[cells, n_cell_bands]``, dB re full scale, -200 for digital silence.
     """
-    spectrum = block_spectrum(block.audio, spec)
-    power = (spectrum.real.square() + spectrum.imag.square()).mean(0)
+    power = block_spectrum(block.audio, spec).square().sum(0).mean(0)
     # A sine of amplitude one has the power sum 3/2 * (n_fft / 4) ** 2 over the three bins of a Hann window's main lobe.
     full_scale = 1.5 * (spec.n_fft / 4) ** 2 * spec.cell_frames
     levels: np.ndarray = (10 * torch.log10(pool_sum(power, spec) / full_scale + _SILENT_POWER)).numpy()

@@ -37,8 +37,8 @@ class Voice:
 
     Attributes
     ----------
-    spectrum : Tensor
-        Mid channel, complex, ``[n_bins, frames]``.
+    real, imag : Tensor
+        Spectrum of the mid channel, ``[n_bins, frames]``.
     power : Tensor
         Mean of ``|X| ** 2`` over channels, ``[n_bins, frames]``.
     level_db, fine_db : Tensor
@@ -47,7 +47,8 @@ class Voice:
         Level of each band over time with its mean over the cell removed, ``[cells, n_cell_bands, cell_frames]``.
     """
 
-    spectrum: Tensor
+    real: Tensor
+    imag: Tensor
     power: Tensor
     level_db: Tensor
     fine_db: Tensor
@@ -55,13 +56,14 @@ class Voice:
 
 
 def voice(spectrum: Tensor, spec: SpectralSpec = SPEC) -> Voice:
-    """Prepare a signal from its spectrum, complex, shape ``[channels, n_bins, frames]``."""
-    power = (spectrum.real.square() + spectrum.imag.square()).mean(0)
+    """Prepare a signal from its :func:`~stemprover.detection.grid.block_spectrum`."""
+    real, imag = spectrum
+    power = (real.square() + imag.square()).mean(0)
     level_db = 10 * torch.log10(power + power.amax() * 1e-12 + _EPS)
     envelope = band_envelope(power, spec)
     envelope_db = 10 * torch.log10(envelope + envelope.amax() * 1e-10 + _EPS)
     centred = envelope_db - envelope_db.mean(-1, keepdim=True)
-    return Voice(spectrum.mean(0), power, level_db, detrend(level_db), centred)
+    return Voice(real.mean(0), imag.mean(0), power, level_db, detrend(level_db), centred)
 
 
 def similarity(stem: Voice, sibling: Voice, spec: SpectralSpec = SPEC) -> dict[str, Tensor]:
@@ -70,14 +72,14 @@ def similarity(stem: Voice, sibling: Voice, spec: SpectralSpec = SPEC) -> dict[s
     spread = torch.sqrt(stem.envelope_db.square().mean(-1) * sibling.envelope_db.square().mean(-1))
     fine = pool_mean(stem.fine_db * sibling.fine_db, spec)
     fine_spread = torch.sqrt(pool_mean(stem.fine_db.square(), spec) * pool_mean(sibling.fine_db.square(), spec))
-    cross = stem.spectrum * sibling.spectrum.conj()
-    parts = pool_sum(torch.stack([cross.real, cross.imag]), spec)
+    in_phase = pool_sum(stem.real * sibling.real + stem.imag * sibling.imag, spec)
+    quadrature = pool_sum(stem.imag * sibling.real - stem.real * sibling.imag, spec)
     scale = torch.sqrt(pool_sum(stem.power, spec) * pool_sum(sibling.power, spec)) + _EPS
     return {
         "sibling_envelope_correlation": shared / (spread + 1e-2),
         "sibling_fine_correlation": fine / (fine_spread + 1e-2),
-        "sibling_coherence": torch.hypot(parts[0], parts[1]) / scale,
-        "sibling_in_phase": parts[0] / scale,
+        "sibling_coherence": torch.hypot(in_phase, quadrature) / scale,
+        "sibling_in_phase": in_phase / scale,
     }
 
 
@@ -87,7 +89,7 @@ def sibling_cues(stem: Voice, residual: Voice, spec: SpectralSpec = SPEC) -> dic
     under = stem.power < residual.power
     far_under = stem.power * _DOMINANT < residual.power
     over = residual.power * _DOMINANT < stem.power
-    shares = pool_sum(torch.stack([stem.power * under, stem.power * far_under, residual.power * over]), spec)
+    shares = [pool_sum(part, spec) for part in (stem.power * under, stem.power * far_under, residual.power * over)]
     return similarity(stem, residual, spec) | {
         "sibling_level": decibel(other, own),
         "sibling_in_block": decibel(other, other.amax().expand_as(other)),

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
-from stemprover.detection.grid import band_envelope, bins_mean, pool_mean, pool_sum
+from stemprover.detection.grid import band_envelope, bins_mean, by_cell, pool_mean, pool_sum
 from stemprover.spectral.spec import SPEC, SpectralSpec
 
 __all__ = [
@@ -36,7 +35,7 @@ def decibel(power: Tensor, reference: Tensor) -> Tensor:
 
 def _wrap(phase: Tensor) -> Tensor:
     """Anti-wrapping: the distance of a phase from the nearest multiple of 2 pi."""
-    return torch.remainder(phase + torch.pi, 2 * torch.pi) - torch.pi
+    return phase - (phase * (0.5 / torch.pi)).round_().mul_(2 * torch.pi)
 
 
 def _shifted(values: Tensor, dim: int) -> Tensor:
@@ -64,7 +63,7 @@ def texture_cues(power: Tensor, level_db: Tensor, spec: SpectralSpec = SPEC) -> 
     power, level_db : Tensor
         ``|X| ** 2`` and the same in dB, shape ``[n_bins, frames]``.
     """
-    long_term = power.unflatten(-1, (-1, spec.cell_frames)).mean(-1)
+    long_term = by_cell(power, spec).mean(-1)
     envelope = band_envelope(power, spec)
     envelope_db = 10 * torch.log10(envelope + envelope.amax() * 1e-10 + _EPS)
     centred = envelope_db - envelope_db.mean(-1, keepdim=True)
@@ -86,10 +85,20 @@ def texture_cues(power: Tensor, level_db: Tensor, spec: SpectralSpec = SPEC) -> 
     return cues
 
 
+def _running_mean(values: Tensor, width: int, dim: int) -> Tensor:
+    """Mean over ``width`` (odd) neighbours with repeated ends; sums of slices beat pooling and convolution here."""
+    half, size = width // 2, values.shape[dim]
+    ends = (values.narrow(dim, 0, 1), values.narrow(dim, size - 1, 1))
+    padded = torch.cat([ends[0]] * half + [values] + [ends[1]] * half, dim)
+    total = padded.narrow(dim, 0, size).clone()
+    for offset in range(1, width):
+        total += padded.narrow(dim, offset, size)
+    return total / width
+
+
 def detrend(level_db: Tensor) -> Tensor:
     """Level minus its mean over 9 bins and 5 frames: what stands out locally, in dB, ``[n_bins, frames]``."""
-    along_bins = avg_pool2d(level_db[None, None], (9, 1), 1, (4, 0), count_include_pad=False)
-    return level_db - avg_pool2d(along_bins, (1, 5), 1, (0, 2), count_include_pad=False)[0, 0]
+    return level_db - _running_mean(_running_mean(level_db, 9, 0), 5, 1)
 
 
 def structure_cues(fine_db: Tensor, spec: SpectralSpec = SPEC) -> dict[str, Tensor]:
@@ -116,12 +125,14 @@ def structure_cues(fine_db: Tensor, spec: SpectralSpec = SPEC) -> dict[str, Tens
         ("bins_4", 4, 0),
         ("diagonal", 1, 1),
     ):
-        product = fine_db * fine_db.roll((bins, frames), (0, 1))
+        product = torch.zeros_like(fine_db)
+        later = fine_db[bins:, frames:]
+        torch.mul(later, fine_db[: later.shape[0], : later.shape[1]], out=product[bins:, frames:])
         cues[f"grid_{name}"] = pool_mean(product, spec) / (variance + 1e-2)
     return cues
 
 
-def phase_cues(spectrum: Tensor, weight: Tensor, spec: SpectralSpec = SPEC) -> dict[str, Tensor]:
+def phase_cues(phase: Tensor, weight: Tensor, spec: SpectralSpec = SPEC) -> dict[str, Tensor]:
     """Group-delay and instantaneous-frequency deviation, anti-wrapped and averaged with ``weight``.
 
     Relative to a click in the middle of the frame (group delay) and a tone in the middle of the bin (frequency); the
@@ -129,12 +140,11 @@ def phase_cues(spectrum: Tensor, weight: Tensor, spec: SpectralSpec = SPEC) -> d
 
     Parameters
     ----------
-    spectrum : Tensor
-        Complex, shape ``[n_bins, frames]``.
+    phase : Tensor
+        In radians, shape ``[n_bins, frames]``.
     weight : Tensor
         Same shape, not negative.
     """
-    phase = spectrum.angle()
     delay = _wrap(_shifted(phase, 0) + torch.pi)
     advance = torch.arange(spec.n_bins, device=phase.device)[:, None] * (2 * torch.pi * spec.hop / spec.n_fft)
     frequency = _wrap(_shifted(phase, 1) - advance)
@@ -145,31 +155,40 @@ def phase_cues(spectrum: Tensor, weight: Tensor, spec: SpectralSpec = SPEC) -> d
         "delay_jitter": _wrap(_shifted(delay, 0)).abs(),
         "frequency_jitter": _wrap(_shifted(frequency, 1)).abs(),
     }
-    pooled = pool_sum(torch.stack(list(maps.values())) * weight, spec) / total
-    return dict(zip(maps, pooled, strict=True))
+    return {name: pool_sum(values * weight, spec) / total for name, values in maps.items()}
 
 
-def stereo_cues(spectrum: Tensor, spec: SpectralSpec = SPEC) -> dict[str, Tensor]:
-    """Coherence, phase and level difference of the first two channels; those of a mono signal for one channel."""
-    left, right = spectrum[0], spectrum[min(1, spectrum.shape[0] - 1)]
-    cross = left * right.conj()
-    own = pool_sum(torch.stack([left.abs().square(), right.abs().square(), cross.real, cross.imag]), spec)
-    scale = torch.sqrt(own[0] * own[1]) + _EPS
-    silent = own[0] + own[1] < _EPS
+def stereo_cues(real: Tensor, imag: Tensor, spec: SpectralSpec = SPEC) -> dict[str, Tensor]:
+    """Coherence, phase and level difference of the first two channels; those of a mono signal for one channel.
+
+    Parameters
+    ----------
+    real, imag : Tensor
+        The spectrum, shape ``[channels, n_bins, frames]``.
+    """
+    other = min(1, real.shape[0] - 1)
+    left, right = (real[0], imag[0]), (real[other], imag[other])
+    powers = [part[0].square() + part[1].square() for part in (left, right)]
+    in_phase = left[0] * right[0] + left[1] * right[1]
+    quadrature = left[1] * right[0] - left[0] * right[1]
+    product = torch.sqrt(powers[0] * powers[1])
+    sums = [pool_sum(part, spec) for part in (*powers, in_phase, quadrature, product)]
+    scale = torch.sqrt(sums[0] * sums[1]) + _EPS
+    silent = sums[0] + sums[1] < _EPS
     return {
-        "stereo_coherence": torch.where(silent, 1.0, torch.hypot(own[2], own[3]) / scale),
-        "stereo_in_phase": torch.where(silent, 1.0, own[2] / scale),
-        "stereo_level": decibel(own[0], own[1]).abs(),
-        "stereo_phase_noise": torch.where(silent, 0.0, 1 - pool_sum(cross.abs(), spec) / scale),
+        "stereo_coherence": torch.where(silent, 1.0, torch.hypot(sums[2], sums[3]) / scale),
+        "stereo_in_phase": torch.where(silent, 1.0, sums[2] / scale),
+        "stereo_level": decibel(sums[0], sums[1]).abs(),
+        "stereo_phase_noise": torch.where(silent, 0.0, 1 - sums[4] / scale),
     }
 
 
 def edge_cues(power: Tensor, spec: SpectralSpec = SPEC) -> dict[str, Tensor]:
     """Where the spectrum ends, beside the cell's band, and how steeply it falls inside the band."""
     energy = pool_mean(power, spec)
-    long_term = power.unflatten(-1, (-1, spec.cell_frames)).mean(-1)
+    long_term = by_cell(power, spec).mean(-1)
     block = long_term.mean(-1, keepdim=True)
-    smooth = avg_pool2d(torch.cat([long_term, block], 1).T[None], (1, 9), 1, (0, 4), count_include_pad=False)[0]
+    smooth = _running_mean(torch.cat([long_term, block], 1).T, 9, 1)
     level = 10 * torch.log10(smooth + _EPS)
     fall = torch.nn.functional.pad(level[:, 16:] - level[:, :-16], (8, 8))
     audible = level > level.amax(1, keepdim=True) - 75.0

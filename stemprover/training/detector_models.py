@@ -1,0 +1,140 @@
+"""Fitting one artifact's models: gradient-boosted trees, isotonic calibration, and how they are stored."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stemprover.detection.features import SOURCES, feature_digest
+from stemprover.detection.thresholds import ThresholdRule
+from stemprover.errors import TrainingError
+from stemprover.training.detector_data import Excerpt, rows, source_rows
+
+__all__ = ["PRESENT", "FittedModel", "TreeSettings", "fit_artifact", "fit_source", "store"]
+
+PRESENT = 0.2  # severity from which a cell counts as damaged: the error is 24 dB below the stem or louder
+_ABSENT = 0.05  # up to which it counts as clean; what lies between teaches the classifier nothing
+_CALIBRATION_POINTS = 64
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TreeSettings:
+    """Size of the gradient-boosted trees."""
+
+    trees: int = 150
+    leaves: int = 31
+    learning_rate: float = 0.1
+    max_rows: int = 300_000
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class FittedModel:
+    """A classifier, its calibration curve and a severity regressor."""
+
+    classifier: Any
+    regressor: Any
+    raw: np.ndarray
+    calibrated: np.ndarray
+
+    def probability(self, values: np.ndarray) -> np.ndarray:
+        """Calibrated probability of each row, ``[rows, features] -> [rows]``."""
+        raw = self.classifier.predict_proba(values)[:, 1]
+        return np.asarray(np.interp(raw, self.raw, self.calibrated), np.float32)
+
+    def severity(self, values: np.ndarray) -> np.ndarray:
+        """Severity of each row, ``[rows, features] -> [rows]``."""
+        return np.asarray(np.clip(self.regressor.predict(values), 0, 1), np.float32)
+
+
+def _thinned(features: np.ndarray, target: np.ndarray, settings: TreeSettings) -> tuple[np.ndarray, np.ndarray]:
+    if len(target) <= settings.max_rows:
+        return features, target
+    chosen = np.random.default_rng(settings.seed).choice(len(target), settings.max_rows, replace=False)
+    return features[chosen], target[chosen]
+
+
+def _trees(kind: str, settings: TreeSettings) -> Any:
+    from sklearn import ensemble
+
+    make = getattr(ensemble, f"HistGradientBoosting{kind}")
+    return make(
+        max_iter=settings.trees,
+        max_leaf_nodes=settings.leaves,
+        learning_rate=settings.learning_rate,
+        min_samples_leaf=50,
+        l2_regularization=1.0,
+        early_stopping=False,
+        random_state=settings.seed,
+    )
+
+
+def _calibration(raw: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Isotonic curve through held-out cells, as at most ``_CALIBRATION_POINTS`` points from 0 to 1."""
+    from sklearn.isotonic import IsotonicRegression
+
+    curve = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(raw, truth)
+    points = np.unique(np.concatenate([[0.0, 1.0], np.quantile(raw, np.linspace(0, 1, _CALIBRATION_POINTS - 2))]))
+    return points, curve.predict(points)
+
+
+def fit_artifact(
+    artifact: str, fit: Sequence[Excerpt], held_out: Sequence[Excerpt], rule: ThresholdRule, settings: TreeSettings
+) -> FittedModel:
+    """Fit classifier and regressor on ``fit`` and calibrate on ``held_out``, which the trees have not seen.
+
+    Raises
+    ------
+    TrainingError
+        The artifact occurs too rarely in either set.
+    """
+    features, severity = rows(fit, artifact, rule)
+    clear = (severity >= PRESENT) | (severity <= _ABSENT)
+    x, y = _thinned(features[clear], severity[clear], settings)
+    held_x, held_severity = rows(held_out, artifact, rule)
+    for name, values in (("training", y), ("held-out", held_severity)):
+        if (values >= PRESENT).sum() < 100 or (values <= _ABSENT).sum() < 100:
+            got = f"{int((values >= PRESENT).sum())} of {len(values)} {name} cells"
+            raise TrainingError(f"at least 100 cells with and without {artifact}", got, "make more pairs")
+    classifier = _trees("Classifier", settings).fit(x, y >= PRESENT)
+    damaged = severity > _ABSENT
+    regressor = _trees("Regressor", settings).fit(*_thinned(features[damaged], severity[damaged], settings))
+    raw, calibrated = _calibration(classifier.predict_proba(held_x)[:, 1], held_severity >= PRESENT)
+    return FittedModel(classifier, regressor, raw, calibrated)
+
+
+def fit_source(fit: Sequence[Excerpt], settings: TreeSettings) -> tuple[Any, tuple[str, ...]]:
+    """Fit the classifier that names the source of bleed; returns it with its classes in order.
+
+    Raises
+    ------
+    TrainingError
+        Fewer than two sources bleed in the pairs.
+    """
+    features, source = _thinned(*source_rows(fit, PRESENT), settings)
+    present = np.unique(source)
+    if len(present) < 2:
+        raise TrainingError("bleed of at least two sources", f"{len(present)}", "make more pairs")
+    small = dataclasses.replace(settings, trees=max(1, settings.trees // 3), leaves=min(15, settings.leaves))
+    return _trees("Classifier", small).fit(features, source), tuple(SOURCES[number] for number in present)
+
+
+def store(folder: Path, models: Mapping[str, FittedModel], source: tuple[Any, tuple[str, ...]]) -> tuple[Path, ...]:
+    """Write every model as a skops file that the detectors package can read; returns the files."""
+    from skops import io
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write = functools.partial(io.dump, compression=8, compresslevel=9)
+    contents: dict[str, dict[str, Any]] = {name: vars(model) for name, model in models.items()}
+    contents["source"] = {"classifier": source[0], "classes": list(source[1])}
+    paths = []
+    for name, content in contents.items():
+        path = folder / f"{name}.skops"
+        write({**content, "features": feature_digest()}, path.with_suffix(".part"))
+        paths.append(path.with_suffix(".part").replace(path))
+    return tuple(paths)
