@@ -7,7 +7,7 @@ Three kinds of subtype are told apart:
 * floating point, read and written as ``float32`` or ``float64``;
 * coded: MP3, Vorbis and Opus decode to ``float32`` and are written as 32-bit float WAV, which keeps the decoder's
   samples exactly, those beyond full scale included, or as 24-bit FLAC when the user names a ``.flac`` file. Telephone
-  codecs (mu-law, ADPCM) decode to 16-bit integers and are written as 16-bit PCM; ALAC and DWVW are lossless.
+  codecs (mu-law, ADPCM) decode to 16-bit integers and are written as 16-bit PCM.
 """
 
 from __future__ import annotations
@@ -24,12 +24,10 @@ __all__ = ["AudioFormat", "default_suffix", "known_subtype", "output_format", "p
 _BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 _DECODES_TO = {
     **dict.fromkeys(("VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"), "FLOAT"),
-    **dict.fromkeys(("ULAW", "ALAW", "IMA_ADPCM", "MS_ADPCM", "G721_32", "G723_24", "G723_40"), "PCM_16"),
-    **dict.fromkeys(("GSM610", "NMS_ADPCM_16", "NMS_ADPCM_24", "NMS_ADPCM_32", "ALAC_16", "DWVW_12"), "PCM_16"),
-    **dict.fromkeys(("DWVW_16",), "PCM_16"),
-    **dict.fromkeys(("ALAC_20", "ALAC_24", "DWVW_24"), "PCM_24"),
-    "ALAC_32": "PCM_32",
+    **dict.fromkeys(("ULAW", "ALAW", "IMA_ADPCM", "MS_ADPCM"), "PCM_16"),
 }
+_CONTAINERS = ("WAV", "WAVEX", "RF64", "FLAC", "AIFF", "OGG", "MP3")
+_LONGEST = 2**40  # samples; libsndfile says 2**63 - 1 for a FLAC file without a length
 _WAV_FAMILY = ("WAV", "WAVEX", "RF64")
 _WAV_LIMIT = 2**32 - 2**20  # a RIFF size is 32 bits; leave room for the header
 _FLAC_CHANNELS = 8
@@ -141,12 +139,12 @@ def check_format(audio_format: AudioFormat, where: str) -> None:
     Raises
     ------
     AudioError
-        For an unsupported subtype or sample rate, or no samples.
+        For an unsupported container, subtype or sample rate, no samples or no length.
     """
-    if not known_subtype(audio_format.subtype):
+    if audio_format.container not in _CONTAINERS or not known_subtype(audio_format.subtype):
         raise AudioError(
-            "PCM, float, FLAC, Vorbis, Opus or MP3 samples",
-            f"{audio_format.subtype} in {where}",
+            "a WAV, FLAC, AIFF, OGG or MP3 file with PCM, float, Vorbis, Opus or MP3 samples",
+            f"{audio_format.container} with {audio_format.subtype} in {where}",
             "convert the file to WAV or FLAC first",
         )
     if not 8_000 <= audio_format.sample_rate <= 192_000:
@@ -157,3 +155,5 @@ def check_format(audio_format: AudioFormat, where: str) -> None:
         )
     if audio_format.samples < 1 or audio_format.channels < 1:
         raise AudioError("at least one sample", f"zero samples in {where}", "check how the file was exported")
+    if audio_format.samples > _LONGEST:
+        raise AudioError("a file that says how long it is", f"no length in {where}", "convert it again, not by a pipe")

@@ -2,7 +2,7 @@
 
 libsndfile silently shortens a WAV, AIFF or Ogg file that was cut off and returns no samples for the missing end of an
 MP3. A cut-off FLAC fails only when its end is read, see :mod:`stemprover.stems.source`. An MP3 without a Xing header
-says nowhere how long it should be, so that a cut cannot be seen.
+says nowhere how long it should be, so that a cut cannot be seen. Containers without a check here are refused.
 """
 
 from __future__ import annotations
@@ -12,16 +12,23 @@ from pathlib import Path
 from typing import BinaryIO
 
 from stemprover.errors import AudioError
+from stemprover.stems import mpeg
 
-__all__ = ["check_complete", "truncated"]
+__all__ = ["check_complete", "not_audio", "truncated"]
 
 _OGG_TAIL = 131_072  # two of the largest possible pages
-_UNKNOWN_SIZE = 0xFFFF_FFFF  # written by programs that stream to a pipe; ds64 holds the size in RF64
+_MP3_SEARCH = 131_072  # bytes in which an MP3's first frame must begin
+_UNKNOWN_SIZES = (0xFFFF_FFFF, *range(0x7FFF_F000, 0x8000_0000))  # written by programs that stream to a pipe
 
 
 def truncated(path: Path | str, promised: str, found: str) -> AudioError:
     """Return the error for a file that ends too early."""
     return AudioError(promised, f"{found} in '{path}'", "the file is cut off: copy or export it again")
+
+
+def not_audio(path: Path | str, reason: str = "not audio or damaged") -> AudioError:
+    """Return the error for a file that is nothing we can read."""
+    return AudioError("a WAV, FLAC, AIFF, OGG or MP3 file", f"'{path}' ({reason})", "convert it to WAV or FLAC first")
 
 
 def check_complete(path: Path) -> None:
@@ -48,8 +55,8 @@ def _check_open_file(path: Path, file: BinaryIO, size: int) -> None:
         _check_chunks(path, file, size, ">", b"SSND")
     elif head[:4] == b"OggS":
         _check_ogg(path, file, size)
-    elif head[:3] == b"ID3" or head[:1] == b"\xff":
-        _check_mp3(path, file, size)
+    elif head[:4] != b"fLaC":
+        _check_mp3(path, file, size, mpeg.audio_offset(head))
 
 
 def _check_chunks(path: Path, file: BinaryIO, size: int, order: str, wanted: bytes) -> None:
@@ -61,7 +68,7 @@ def _check_chunks(path: Path, file: BinaryIO, size: int, order: str, wanted: byt
         if name == b"ds64":
             long_size = struct.unpack("<8xQ", file.read(16))[0]
         if name == wanted:
-            if length == _UNKNOWN_SIZE:
+            if length in _UNKNOWN_SIZES:
                 length = long_size or 0
             if position + 8 + length > size:
                 raise truncated(path, f"{length} bytes of samples", f"{size - position - 8} bytes")
@@ -82,20 +89,15 @@ def _check_ogg(path: Path, file: BinaryIO, size: int) -> None:
         raise truncated(path, "an end-of-stream mark", "none")
 
 
-def _check_mp3(path: Path, file: BinaryIO, size: int) -> None:
-    """Compare the byte count of a Xing or Info header, when there is one, with the file's size."""
-    file.seek(0)
-    head = file.read(10)
-    start = 0
-    if head[:3] == b"ID3":
-        start = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+def _check_mp3(path: Path, file: BinaryIO, size: int, start: int) -> None:
+    """There must be MPEG frames, and as many bytes as the Xing header says, when there is one."""
     file.seek(start)
-    frame = file.read(256)
-    tag = max(frame.find(b"Xing"), frame.find(b"Info"))
-    if tag < 0 or len(frame) < tag + 16:
+    head = file.read(_MP3_SEARCH)
+    if head[:4] == b"fLaC":  # an ID3 tag in front of a FLAC file
         return
-    flags = struct.unpack_from(">I", frame, tag + 4)[0]
-    if flags & 2:
-        promised = struct.unpack_from(">I", frame, tag + (12 if flags & 1 else 8))[0]
-        if start + promised > size:
-            raise truncated(path, f"{promised} bytes of MP3", f"{size - start} bytes")
+    at = mpeg.find_frame(head)
+    if at < 0:
+        raise not_audio(path)
+    promised = mpeg.xing_bytes(head[at:])
+    if promised is not None and start + at + promised > size:
+        raise truncated(path, f"{promised} bytes of MP3", f"{size - start - at} bytes")

@@ -40,17 +40,17 @@ _PHRASES: dict[str, tuple[str, ...]] = {
         *("no vocals", "no vocal", "novocals", "minus vocals", "without vocals", "instrumental", "instrumentals"),
         *("instrum", "inst", "accompaniment", "karaoke", "backing track"),
     ),
-    "vocals": ("vocals", "vocal", "vox", "voice", "voices", "acapella", "acappella", "a capella", "singing", "singer"),
+    "vocals": ("vocals", "vocal", "vox", "voice", "voices", "acapella", "acappella", "a cappella"),
     "kick": ("kick", "kicks", "kick drum", "bass drum", "bassdrum", "kickdrum"),
     "snare": ("snare", "snares", "snare drum"),
-    "toms": ("toms", "tom", "tom toms"),
-    "hihat": ("hihat", "hihats", "hi hat", "hi hats", "hh", "hats", "hat"),
-    "cymbals": ("cymbals", "cymbal", "ride", "crash"),
+    "toms": ("toms", "tom toms"),
+    "hihat": ("hihat", "hihats", "hi hat", "hi hats", "hh", "hats"),
+    "cymbals": ("cymbals", "cymbal"),
     "drums": ("drums", "drum", "drum kit", "drumkit", "percussion", "perc"),
     "bass": ("bass", "bassline", "bass guitar"),
     "piano": ("piano", "electric piano", "grand piano"),
     "guitar": ("guitar", "guitars", "gtr", "acoustic guitar", "electric guitar"),
-    "other": ("other", "others", "rest"),
+    "other": ("other", "others"),
 }
 _CLASS_OF = {phrase: stem_class for stem_class, phrases in _PHRASES.items() for phrase in phrases}
 _PATTERN = re.compile(r"\b(?:" + "|".join(sorted(_CLASS_OF, key=len, reverse=True)) + r")\b")

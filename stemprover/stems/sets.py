@@ -14,7 +14,7 @@ from stemprover.stems.stem import Stem
 
 __all__ = ["StemSet"]
 
-_SUFFIXES = frozenset({".wav", ".wave", ".flac", ".aif", ".aiff", ".aifc", ".ogg", ".oga", ".opus", ".mp3", ".w64"})
+_SUFFIXES = frozenset({".wav", ".wave", ".flac", ".aif", ".aiff", ".aifc", ".ogg", ".oga", ".opus", ".mp3"})
 _DRUM_PARTS = frozenset({"kick", "snare", "toms", "hihat", "cymbals"})
 _INSTRUMENTAL_PARTS = frozenset({"drums", "bass", "other", "piano", "guitar"}) | _DRUM_PARTS
 _PARTS = {"instrumental": _INSTRUMENTAL_PARTS, "drums": _DRUM_PARTS}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stemprover.errors import AudioError
 from stemprover.stems.formats import AudioFormat, check_format
-from stemprover.stems.integrity import check_complete, truncated
+from stemprover.stems.integrity import check_complete, not_audio, truncated
 
 __all__ = ["ArraySource", "FileSource", "Source"]
 
@@ -128,13 +128,10 @@ class FileSource:
 def _open(path: Path) -> soundfile.SoundFile:
     try:
         return soundfile.SoundFile(path)
-    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: soundfile asks for a rate for .raw files
-        reason = getattr(error, "error_string", "raw samples without a header").strip(" .")
-        raise AudioError(
-            "a WAV, FLAC, AIFF, OGG or MP3 file",
-            f"'{path}', which is not audio or is damaged ({reason})",
-            "convert it to WAV or FLAC first",
-        ) from error
+    except soundfile.LibsndfileError as error:
+        raise not_audio(path, error.error_string.strip(" .")) from error
+    except TypeError as error:  # soundfile wants to be told the rate of .raw files
+        raise not_audio(path, "samples without a header") from error
 
 
 class ArraySource:

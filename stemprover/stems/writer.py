@@ -56,8 +56,11 @@ class Writer:
         self.format = output_format(format, self.path)
         self._native_dtype = np.dtype(format.native_dtype)
         self._overwrite = overwrite
-        self._refuse_inputs(inputs)
-        self._refuse_existing()
+        try:
+            self._refuse_inputs(inputs)
+            self._refuse_existing()
+        except OSError as error:  # for example a name that is too long
+            raise self._failed(error) from error
         self._written = 0
         self._new_folders: list[Path] = []
 
