@@ -29,6 +29,7 @@ def _centres(spec: SpectralSpec) -> np.ndarray:
             break
         linear += 1
     geometric = linear * ratio ** np.arange(1, spec.n_bands - linear)
+    geometric[-1] = last  # not last +- rounding: the top bin belongs to the top band alone
     return np.concatenate([np.arange(linear + 1, dtype=np.float64), geometric])
 
 

@@ -23,6 +23,8 @@ class SpectralSpec:
         Height of the image: perceptual bands, one bin wide at low frequencies, geometric above.
     exponent : float
         Power-law compression of magnitudes, ``|X| ** exponent``.
+    image_shift, image_scale : float
+        Latents are ``(image - image_shift) * image_scale``: about zero mean and unit variance.
     patch : int
         Side of the space-to-depth patches that take the VAE's place.
     cell_frames, cell_bands : int
@@ -34,6 +36,8 @@ class SpectralSpec:
     hop: int = 512
     n_bands: int = 256
     exponent: float = 0.3
+    image_shift: float = 0.25
+    image_scale: float = 5.0
     patch: int = 4
     cell_frames: int = 32
     cell_bands: int = 16

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stemprover.spectral.spec import SPEC, SpectralSpec
 
-__all__ = ["istft", "n_frames", "stft"]
+__all__ = ["istft", "n_frames", "power", "stft"]
 
 
 @functools.lru_cache(maxsize=8)
@@ -60,3 +60,8 @@ def istft(spectrum: Tensor, n_samples: int, spec: SpectralSpec = SPEC) -> Tensor
         length=n_samples,
     )
     return audio.reshape(*batch, n_samples)
+
+
+def power(spectrum: Tensor) -> Tensor:
+    """``|X| ** 2``, real, same shape; without the square root that ``abs`` would take."""
+    return torch.view_as_real(spectrum).square().sum(-1)

@@ -1,0 +1,127 @@
+"""The embedded vocoder: ConvNeXt over frames, complex gains per band, iSTFT.
+
+It follows Vocos (Siuzdak, 2023) in predicting an STFT instead of samples, but a refiner knows more than a mel
+spectrogram: the input's phase and the siblings' spectrum. Its head therefore mixes three spectra per bin,
+
+    Y = g X  +  h S  +  n |R| N
+
+with X the stem, S the siblings, R the restored magnitude and N a fixed noise carrier. ``g`` starts as stage 1's band
+gain and turns phase only where the magnitude was not trusted; ``h`` brings back what the separator put into a sibling,
+with the sibling's phase; ``n`` fills holes that neither explains. ``g`` and ``h`` vary inside a band with the local
+ratio of X to S, as a Wiener filter does. All corrections start at zero: untrained, this is stage 1 with input phase.
+"""
+
+from __future__ import annotations
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from stemprover.spectral.bands import to_bins
+from stemprover.spectral.codec import band_gain, reference_level, to_image
+from stemprover.spectral.phase import band_features
+from stemprover.spectral.spec import SPEC
+from stemprover.spectral.stft import istft
+from stemprover.synthesis.base import VocoderInput
+
+__all__ = ["ConvNeXtBlock", "EmbeddedVocoder"]
+
+_HEAD = 9
+"""Values per band: gain, gain slope, turn, sibling real, imaginary, slope, noise, and a complex offset of g."""
+
+
+class ConvNeXtBlock(nn.Module):
+    """Depthwise convolution over frames, pointwise expansion, residual; ``[batch, dim, frames]`` in and out."""
+
+    def __init__(self, dim: int, expansion: int = 3) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv1d(dim, dim, 7, padding=3, groups=dim)
+        self.norm = nn.LayerNorm(dim)
+        self.expand = nn.Linear(dim, expansion * dim)
+        self.project = nn.Linear(expansion * dim, dim)
+        self.scale = nn.Parameter(torch.full((dim,), 0.1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Apply the block."""
+        hidden = self.norm(self.depthwise(features).transpose(1, 2))
+        hidden = self.project(nn.functional.gelu(self.expand(hidden))) * self.scale
+        return features + hidden.transpose(1, 2)
+
+
+def _features(request: VocoderInput) -> Tensor:
+    """Stack what the network reads, shape ``[batch, 7 * n_bands, frames]``."""
+    seen = request.features or band_features(request.spectrum, request.siblings)
+    restored = to_image(request.restored, seen.level)
+    parts = (seen.image, restored, seen.sibling_image, seen.coherence_real, seen.coherence_imag)
+    return torch.cat([*parts, seen.group_delay, seen.frequency], dim=1)
+
+
+class EmbeddedVocoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """Phase-aware iSTFT vocoder, 44.1 kHz full band.
+
+    Parameters
+    ----------
+    dim : int
+        Width of the ConvNeXt stack.
+    depth : int
+        Number of blocks.
+    """
+
+    name = "embedded"
+
+    @register_to_config
+    def __init__(self, dim: int = 256, depth: int = 4, spectral_spec: str = SPEC.digest()) -> None:
+        super().__init__()
+        self.embed = nn.Conv1d(7 * SPEC.n_bands, dim, 1)
+        self.blocks = nn.ModuleList(ConvNeXtBlock(dim) for _ in range(depth))
+        self.norm = nn.LayerNorm(dim)
+        self.head = nn.Linear(dim, _HEAD * SPEC.n_bands)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Predict head values ``[batch, _HEAD, n_bands, frames]`` from features ``[batch, 7 * n_bands, frames]``."""
+        hidden = self.embed(features)
+        for block in self.blocks:
+            hidden = block(hidden)
+        values: Tensor = self.head(self.norm(hidden.transpose(1, 2))).transpose(1, 2)
+        return values.unflatten(1, (_HEAD, SPEC.n_bands))
+
+    def mix(self, request: VocoderInput) -> Tensor:
+        """Return the complex spectrum of the repaired stem, shape ``[batch, n_bins, frames]``."""
+        stem = request.spectrum
+        siblings = request.siblings if request.siblings is not None else torch.zeros_like(stem)
+        head = self(_features(request)).float()
+        soft = torch.tanh(head)
+        level = reference_level(request.degraded)
+        gain = band_gain(to_image(request.degraded, level), to_image(request.restored, level))
+        trust = torch.minimum(gain, 1.0 / gain.clamp_min(1e-3))
+        ratio = _local_ratio(stem, siblings)
+        turn = to_bins(torch.pi * soft[:, 2] * (1.0 - trust))
+        stem_gain = to_bins(torch.exp(soft[:, 0]) * gain) * torch.exp(to_bins(2.0 * soft[:, 1]) * ratio)
+        stem_gain = torch.polar(stem_gain.clamp_max(4.0), turn)
+        stem_gain = stem_gain + torch.complex(to_bins(soft[:, 7]), to_bins(soft[:, 8]))
+        sibling_gain = torch.complex(to_bins(soft[:, 3]), to_bins(soft[:, 4]))
+        sibling_gain = sibling_gain * torch.exp(to_bins(2.0 * soft[:, 5]) * ratio)
+        fill = to_bins(soft[:, 6] * request.restored)
+        return stem * stem_gain + siblings * sibling_gain + fill * _carrier(stem)
+
+    @torch.inference_mode()
+    def synthesise(self, request: VocoderInput) -> Tensor:
+        """Return audio ``[batch, n_samples]``; see :class:`~stemprover.synthesis.base.Vocoder`."""
+        return istft(self.mix(request), request.n_samples)
+
+
+def _local_ratio(stem: Tensor, siblings: Tensor) -> Tensor:
+    """Log power ratio of stem to siblings per bin in ``[-1, 1]`` (tanh of 10 dB steps), 0 without siblings."""
+    floor = 1e-6 * stem.abs().amax(dim=(-2, -1), keepdim=True).clamp_min(1e-6)
+    present = (siblings.abs().amax(dim=(-2, -1), keepdim=True) > 0).to(stem.abs())
+    return torch.tanh(torch.log10((stem.abs() + floor) / (siblings.abs() + floor))) * present
+
+
+def _carrier(stem: Tensor) -> Tensor:
+    """Noise of unit magnitude, the same for every item and channel of a batch, so the stereo image cannot wander."""
+    generator = torch.Generator().manual_seed(0)
+    phase = torch.rand(stem.shape[-2:], generator=generator).to(stem.real) * (2.0 * torch.pi)
+    return torch.polar(torch.ones_like(phase), phase)

@@ -1,0 +1,184 @@
+"""The one training loop: accelerate, EMA, a step-exact resume, TensorBoard and a JSON-lines log."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import yaml
+from accelerate import Accelerator
+from diffusers.training_utils import EMAModel
+from torch import Tensor, nn
+
+from stemprover.errors import TrainingError
+from stemprover.training.dataset import Batch, PairBatches
+
+__all__ = ["Log", "Recipe", "Task", "fit", "read_recipe"]
+
+Log = Callable[[Mapping[str, float]], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Numbers of one run; a YAML file with the same keys.
+
+    Attributes
+    ----------
+    steps, batch_size : int
+        Optimiser steps and items per step.
+    learning_rate, decay_share : float
+        Peak rate after 100 steps of warm-up; the last ``decay_share`` of the steps falls linearly to zero.
+    weight_decay, clip_norm, ema : float
+        AdamW weight decay, gradient norm limit, decay of the averaged weights that are released.
+    seed : int
+        Seed of weights, draws and noise.
+    precision : str
+        ``no``, ``bf16`` or ``fp16`` (accelerate).
+    checkpoint_minutes, validate_every : float, int
+        How often state is saved; steps between validations.
+    """
+
+    steps: int
+    batch_size: int = 8
+    learning_rate: float = 5e-4
+    decay_share: float = 0.3
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    ema: float = 0.998
+    seed: int = 0
+    precision: str = "bf16"
+    checkpoint_minutes: float = 4.0
+    validate_every: int = 500
+
+
+class Task(Protocol):
+    """What differs between trainings."""
+
+    def trainable(self) -> nn.Module:
+        """Return the module whose parameters that require gradients are trained."""
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
+        """Return a scalar loss and figures to log."""
+
+    def validate(self, batch: Batch) -> Mapping[str, float]:
+        """Return figures of a validation batch."""
+
+    def save(self, folder: Path) -> None:
+        """Write the released form of the current weights."""
+
+
+def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a recipe; ``overrides`` with a value of None are ignored."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        return Recipe(**(values | {k: v for k, v in (overrides or {}).items() if v is not None}))
+    except (OSError, TypeError, yaml.YAMLError) as error:
+        names = ", ".join(field.name for field in dataclasses.fields(Recipe))
+        raise TrainingError(f"a recipe with {names}", f"{path}: {error}", "correct the file") from error
+
+
+def _rate(step: int, recipe: Recipe) -> float:
+    """Warm-up, plateau, linear decay: a run can be prolonged from any plateau checkpoint."""
+    decay = max(1, round(recipe.decay_share * recipe.steps))
+    return min(1.0, (step + 1) / 100, (recipe.steps - step) / decay)
+
+
+def fit(
+    task: Task, train: PairBatches, validation: PairBatches | None, recipe: Recipe, out: Path, log: Log | None = None
+) -> Path:
+    """Train to ``recipe.steps``, resuming from ``out/checkpoint`` if there is one, and save the averaged weights.
+
+    Returns
+    -------
+    Path
+        ``out/final``, the folder that ``task.save`` wrote.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(recipe.seed)
+    accelerator = Accelerator(mixed_precision=recipe.precision, log_with="tensorboard", project_dir=str(out))
+    accelerator.init_trackers("logs")
+    model = task.trainable()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(parameters, recipe.learning_rate, (0.9, 0.99), weight_decay=recipe.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, recipe))
+    model, optimiser, schedule = accelerator.prepare(model, optimiser, schedule)
+    average = EMAModel(parameters, decay=recipe.ema, use_ema_warmup=True, power=0.75)
+    average.to(accelerator.device)
+    accelerator.register_for_checkpointing(average)
+    start = _resume(accelerator, out)
+    last_save = time.monotonic()
+    for step in range(start, recipe.steps):
+        generator = torch.Generator().manual_seed((recipe.seed << 32) + step)
+        with accelerator.autocast():
+            loss, figures = task.loss(train.batch(step), generator)
+        if not torch.isfinite(loss):
+            raise TrainingError("a finite loss", f"{loss.item()} at step {step}", "lower the learning rate")
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(parameters, recipe.clip_norm)
+        optimiser.step()
+        schedule.step()
+        optimiser.zero_grad()
+        average.step(parameters)
+        _record(accelerator, out, {"step": step, "loss": loss.item(), **figures}, log, every=20)
+        done = step + 1
+        if validation is not None and (done % recipe.validate_every == 0 or done == recipe.steps):
+            figures = _validate(task, validation, average, parameters)
+            _record(accelerator, out, {"step": done, **figures}, log)
+        if time.monotonic() - last_save > 60 * recipe.checkpoint_minutes or done == recipe.steps:
+            _checkpoint(accelerator, out, done)
+            last_save = time.monotonic()
+    average.copy_to(parameters)
+    task.save(out / "final")
+    accelerator.end_training()
+    return out / "final"
+
+
+def _validate(task: Task, batches: PairBatches, average: EMAModel, parameters: list[nn.Parameter]) -> dict[str, float]:
+    """Average the validation figures of eight fixed batches under the averaged weights."""
+    average.store(parameters)
+    average.copy_to(parameters)
+    with torch.no_grad():
+        rows = [task.validate(batches.batch(index)) for index in range(8)]
+    average.restore(parameters)
+    return {f"val/{name}": sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+
+
+def _resume(accelerator: Accelerator, out: Path) -> int:
+    folder = out / "checkpoint"
+    if not (folder / "step.json").is_file():
+        return 0
+    accelerator.load_state(str(folder))
+    return int(json.loads((folder / "step.json").read_text())["step"])
+
+
+def _checkpoint(accelerator: Accelerator, out: Path, step: int) -> None:
+    """Write beside the old checkpoint, then swap: a kill in between leaves the old one."""
+    fresh, current, old = out / "checkpoint.new", out / "checkpoint", out / "checkpoint.old"
+    accelerator.save_state(str(fresh), safe_serialization=True)
+    (fresh / "step.json").write_text(json.dumps({"step": step}))
+    if current.exists():
+        current.replace(old)
+    fresh.replace(current)
+    _remove(old)
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        for path in sorted(folder.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+        folder.rmdir()
+
+
+def _record(accelerator: Any, out: Path, figures: Mapping[str, float], log: Log | None, every: int = 1) -> None:
+    if int(figures["step"]) % every:
+        return
+    accelerator.log({k: v for k, v in figures.items() if k != "step"}, step=int(figures["step"]))
+    with (out / "log.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps({k: round(float(v), 6) for k, v in figures.items()}) + "\n")
+    if log is not None:
+        log(figures)

@@ -1,0 +1,79 @@
+"""Losses on spectra. All take ``[batch, ...]`` and return one value per item unless said otherwise."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from stemprover.spectral.phase import unit
+from stemprover.spectral.spec import SPEC
+from stemprover.spectral.stft import power
+
+__all__ = ["error_ratio", "gain_error_ratio", "multi_resolution", "perceptual_weight", "phase_coherence"]
+
+_RESOLUTIONS = ((512, 128), (1024, 256), (4096, 1024))
+
+
+def error_ratio(estimate: Tensor, clean: Tensor, degraded: Tensor, floor: float = 1e-3) -> Tensor:
+    """Log10 of the error left over the error that was there: minus the SDR gain in bels.
+
+    A floor 30 dB below the clean energy is added to both, so a good stem cannot dominate and a clean one, whose input
+    error is zero, still punishes every change. Complex spectra, shape ``[batch, n_bins, frames]``.
+    """
+    reference = floor * power(clean).sum((1, 2)) + 1e-9
+    left = power(estimate - clean).sum((1, 2))
+    before = power(degraded - clean).sum((1, 2))
+    return torch.log10((left + reference) / (before + reference))
+
+
+def gain_error_ratio(gain: Tensor, clean: Tensor, degraded: Tensor) -> Tensor:
+    """:func:`error_ratio` of ``gain * degraded`` for a real gain, ``|g X - C|^2`` written out: only ``g`` has gradients."""
+    with torch.no_grad():
+        squared, target = power(degraded), power(clean).sum((1, 2))
+        cross = (torch.view_as_real(degraded) * torch.view_as_real(clean)).sum(-1)
+        before = power(degraded - clean).sum((1, 2))
+        reference = 1e-3 * target + 1e-9
+    left = (gain * (gain * squared - 2.0 * cross)).sum((1, 2)) + target
+    return torch.log10((left.clamp_min(0.0) + reference) / (before + reference))
+
+
+def perceptual_weight() -> Tensor:
+    """Weight per STFT bin, shape ``[n_bins, 1]``: flat to 500 Hz, then 3 dB less per octave."""
+    hz = torch.arange(SPEC.n_bins) * SPEC.sample_rate / SPEC.n_fft
+    return ((hz + 500.0) / 500.0).rsqrt()[:, None]
+
+
+def phase_coherence(estimate: Tensor, clean: Tensor) -> Tensor:
+    """Anti-wrapped error of group delay and instantaneous frequency, weighted by compressed magnitude and frequency.
+
+    After Ai and Ling, 2023 ("Neural speech phase prediction ... anti-wrapping losses"), with ``1 - cos`` of the
+    difference in place of the wrapped absolute value: smooth, and zero exactly where phase steps agree.
+    """
+    weight = clean.abs() ** SPEC.exponent * perceptual_weight().to(clean.real)
+    phase, target = unit(estimate), unit(clean)
+    total = torch.zeros(clean.shape[0])
+    for dim in (-1, -2):
+        step = torch.narrow(phase, dim, 1, phase.shape[dim] - 1) * torch.narrow(phase, dim, 0, phase.shape[dim] - 1).conj()
+        want = (
+            torch.narrow(target, dim, 1, target.shape[dim] - 1)
+            * torch.narrow(target, dim, 0, target.shape[dim] - 1).conj()
+        )
+        heavy = torch.narrow(weight, dim, 1, weight.shape[dim] - 1)
+        miss = 1.0 - (torch.view_as_real(step) * torch.view_as_real(want)).sum(-1)
+        total = total + (heavy * miss).sum((1, 2)) / heavy.sum((1, 2)).clamp_min(1e-6)
+    return total / 2
+
+
+def multi_resolution(estimate: Tensor, clean: Tensor, degraded: Tensor) -> Tensor:
+    """Compressed magnitude error of audio ``[batch, samples]`` at three STFT sizes, relative to the input's error."""
+    total = torch.zeros(clean.shape[0])
+    for n_fft, hop in _RESOLUTIONS:
+        window = torch.hann_window(n_fft)
+        want, have, was = (
+            torch.stft(audio, n_fft, hop, window=window, return_complex=True).abs().clamp_min(1e-5) ** SPEC.exponent
+            for audio in (clean, estimate, degraded)
+        )
+        before = (was - want).abs().mean((1, 2))
+        total = total + (have - want).abs().mean((1, 2)) / (before + 0.05 * want.mean((1, 2)) + 1e-6)
+    return total / len(_RESOLUTIONS)
+

@@ -1,0 +1,133 @@
+"""Training stage 1: base, ControlNet and LoRA differ only in what learns and in what is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from stemprover.restoration.conditioning import TokenConditioner
+from stemprover.restoration.control import control_image, phase_coherence
+from stemprover.restoration.controlnet import RestorationControlNet
+from stemprover.restoration.model import NOISE, Condition, RestorationModel
+from stemprover.restoration.unet import RestorationUNet
+from stemprover.spectral.bands import band_magnitude, to_bins
+from stemprover.spectral.codec import band_gain, decode, encode, to_image
+from stemprover.spectral.phase import BandFeatures, band_features
+from stemprover.spectral.stft import power, stft
+from stemprover.training.dataset import Batch
+from stemprover.training.losses import gain_error_ratio
+
+__all__ = ["RestorationTask", "condition_of", "new_model"]
+
+
+def new_model() -> RestorationModel:
+    """Return an untrained embedded base: the identity."""
+    model = RestorationModel(RestorationUNet(), RestorationControlNet(), TokenConditioner())
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def condition_of(
+    batch: Batch, features: BandFeatures, generator: torch.Generator | None, artifact: str | None = None
+) -> Condition:
+    """Condition of a training batch.
+
+    With a generator, labels are hidden or blurred at random, since detection is never as exact as a label: a third of
+    the items gets a flat map ("repair everything"), and half of the artifact names become ``any``.
+    """
+    severity, overall = batch.severity, batch.overall
+    artifacts = tuple(artifact or name for name in batch.artifacts)
+    if generator is not None:
+        count = len(batch.stems)
+        flat = torch.rand(count, generator=generator) < 0.35
+        jitter = 0.1 * torch.randn(count, generator=generator)
+        severity = torch.where(flat[:, None, None], torch.tensor(0.5), severity)
+        overall = torch.where(flat, torch.tensor(0.5), (overall + jitter).clamp(0.0, 1.0))
+        if artifact is None:
+            hidden = torch.rand(count, generator=generator) < 0.5
+            artifacts = tuple("any" if hide else name for hide, name in zip(hidden, artifacts, strict=True))
+    other = to_image(band_magnitude(power(stft(batch.other))), features.level)
+    control = control_image(features, other, severity)
+    return Condition(
+        features.image.unsqueeze(1), control, phase_coherence(features), batch.stems, artifacts, overall
+    )
+
+
+class RestorationTask:
+    """Flow matching with a gain loss.
+
+    Parameters
+    ----------
+    model : RestorationModel
+        Its parameters that require gradients learn.
+    artifact : str, optional
+        Name on the artifact token of every item (LoRA training).
+    save : callable
+        Writes the released form.
+    """
+
+    def __init__(self, model: RestorationModel, artifact: str | None, save: Callable[[Path], None]) -> None:
+        self.model, self.artifact, self._save = model, artifact, save
+
+    def trainable(self) -> nn.Module:
+        """The whole model; frozen parts do not require gradients."""
+        return self.model
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
+        """Error of the predicted image and of the stem it gives with the input's phase, both relative to the input."""
+        stem, clean, features, condition = self._prepare(batch, generator)
+        degraded = encode(condition.image)
+        with torch.autocast("cpu", enabled=False):
+            wanted = to_image(band_magnitude(power(clean)), features.level)
+        target = encode(wanted.unsqueeze(1)) - degraded
+        count = degraded.shape[0]
+        # Two thirds of the items train the one-step estimate, the rest the later steps.
+        sigma = torch.where(
+            torch.rand(count, generator=generator) < 0.65,
+            torch.ones(count),
+            0.05 + 0.95 * torch.rand(count, generator=generator),
+        )
+        loudness = NOISE * torch.rand(count, 1, 1, 1, generator=generator)
+        noise = loudness * torch.randn(degraded.shape, generator=generator)
+        sample = degraded + (1.0 - sigma)[:, None, None, None] * target + sigma[:, None, None, None] * noise
+        predicted = self._predict(sample, sigma, condition)
+        before = target.abs().mean((1, 2, 3))
+        image = ((predicted - target).abs().mean((1, 2, 3)) / (before + 0.03)).mean()
+        with torch.autocast("cpu", enabled=False):
+            gain = to_bins(band_gain(features.image, decode(degraded + predicted).squeeze(1)))
+            ratio = gain_error_ratio(gain, clean, stem).mean()
+        return image + ratio, {"image": image.item(), "gain_db": -10.0 * ratio.item()}
+
+    def validate(self, batch: Batch) -> Mapping[str, float]:
+        """One-step SDR gain in dB (mean, share improved, worst) and change of log-spectral distance in percent."""
+        stem, clean, features, condition = self._prepare(batch, None)
+        degraded = encode(condition.image)
+        predicted = self._predict(degraded, torch.ones(degraded.shape[0]), condition)
+        restored = decode(degraded + predicted).squeeze(1)
+        gain = -10.0 * gain_error_ratio(to_bins(band_gain(features.image, restored)), clean, stem)
+        target = to_image(band_magnitude(power(clean)), features.level)
+        left, before = ((image - target).abs().mean() for image in (restored, features.image))
+        return {
+            "gain_db": gain.mean().item(),
+            "improved": (gain > 0).float().mean().item(),
+            "harmed": (gain < -0.1).float().mean().item(),
+            "image_change": (left / before - 1.0).item(),
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write the released form."""
+        self._save(folder)
+
+    def _prepare(
+        self, batch: Batch, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor, BandFeatures, Condition]:
+        with torch.autocast("cpu", enabled=False):
+            stem, clean, siblings = stft(torch.stack([batch.degraded, batch.clean, batch.siblings])).unbind()
+            features = band_features(stem, siblings)
+            return stem, clean, features, condition_of(batch, features, generator, self.artifact)
+
+    def _predict(self, sample: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        tokens = self.model.tokens(condition)
+        return self.model.difference(sample, sigma, tokens, self.model.residuals(condition, tokens)).float()

@@ -1,0 +1,93 @@
+"""One function per training: ``stemprover train base|controlnet|lora|vocoder``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from stemprover.restoration.lora import default_targets, inject, save_adapter
+from stemprover.restoration.model import RestorationModel
+from stemprover.restoration.weights import load_base, save_base
+from stemprover.synthesis.embedded import EmbeddedVocoder
+from stemprover.training.dataset import PairBatches
+from stemprover.training.loop import Log, Recipe, fit, read_recipe
+from stemprover.training.restoration import RestorationTask, new_model
+from stemprover.training.vocoder import VocoderTask
+
+__all__ = ["RECIPES", "train_base", "train_controlnet", "train_lora", "train_vocoder"]
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+def _batches(pairs: Path, recipe: Recipe, artifact: str | None = None) -> tuple[PairBatches, PairBatches]:
+    """Training draws, and a fixed validation draw that every run shares."""
+    train = PairBatches(pairs, "train", recipe.batch_size, recipe.seed, artifact=artifact)
+    return train, PairBatches(pairs, "validation", 8, 1234, artifact=artifact)
+
+
+def _learn_only(model: nn.Module, parts: tuple[nn.Module, ...]) -> None:
+    model.requires_grad_(False)
+    for part in parts:
+        part.requires_grad_(True)
+
+
+def train_base(
+    pairs: Path, out: Path, recipe: Path = RECIPES / "base.yaml", log: Log | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Path:  # fmt: skip
+    """Train UNet, ControlNet and conditioner together on everything; returns a pipeline folder."""
+    numbers = read_recipe(recipe, overrides)
+    torch.manual_seed(numbers.seed)
+    model = new_model()
+    task = RestorationTask(model, None, lambda folder: save_base(model, folder))
+    return fit(task, *_batches(pairs, numbers), numbers, out, log)
+
+
+def train_controlnet(
+    pairs: Path, out: Path, base: Path, recipe: Path = RECIPES / "controlnet.yaml", log: Log | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Path:  # fmt: skip
+    """Train the ControlNet further with the UNet frozen; returns a pipeline folder."""
+    numbers = read_recipe(recipe, overrides)
+    model = load_base(base)
+    _learn_only(model, (model.controlnet,))
+    task = RestorationTask(model, None, lambda folder: save_base(model, folder))
+    return fit(task, *_batches(pairs, numbers), numbers, out, log)
+
+
+def train_lora(
+    pairs: Path, out: Path, base: Path, artifact: str, rank: int = 8, alpha: float = 8.0,
+    recipe: Path = RECIPES / "lora.yaml", log: Log | None = None, overrides: Mapping[str, Any] | None = None,
+) -> Path:  # fmt: skip
+    """Train one adapter for one artifact; returns a PEFT folder."""
+    from peft import LoraConfig
+
+    numbers = read_recipe(recipe, overrides)
+    torch.manual_seed(numbers.seed)
+    model = load_base(base)
+    model.requires_grad_(False)
+    inject(model, "train", LoraConfig(r=rank, lora_alpha=alpha, target_modules=default_targets(model)))
+    facts = {"artifact": artifact, "recipe": dataclasses.asdict(numbers)}
+    task = RestorationTask(model, artifact, lambda folder: save_adapter(model, folder, "train", facts))
+    return fit(task, *_batches(pairs, numbers, artifact), numbers, out, log)
+
+
+def train_vocoder(
+    pairs: Path, out: Path, base: Path | None = None, start: Path | None = None,
+    recipe: Path = RECIPES / "vocoder.yaml", log: Log | None = None, overrides: Mapping[str, Any] | None = None,
+) -> Path:  # fmt: skip
+    """Train the embedded vocoder, on simulated magnitudes or on a base's; ``start`` continues from a vocoder folder."""
+    numbers = read_recipe(recipe, overrides)
+    torch.manual_seed(numbers.seed)
+    vocoder = EmbeddedVocoder.from_pretrained(start) if start is not None else EmbeddedVocoder()
+    stage1: RestorationModel | None = None
+    if base is not None:
+        stage1 = load_base(base)
+        stage1.requires_grad_(False)
+    task = VocoderTask(vocoder, stage1, lambda folder: vocoder.save_pretrained(folder))
+    return fit(task, *_batches(pairs, numbers), numbers, out, log)
