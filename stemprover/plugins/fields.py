@@ -48,13 +48,16 @@ _MAX_ITEMS = 256
 
 def printable(value: object, limit: int = 80) -> str:
     """Show untrusted data inside a message: one line, no control characters, at most ``limit`` characters."""
-    shown = ascii(value)
+    try:
+        shown = ascii(value)
+    except RecursionError:  # nested just little enough to be read
+        return f"a deeply nested {type(value).__name__}"
     return shown if len(shown) <= limit else shown[: limit - 3] + "..."
 
 
 def fail(key: str, expected: str, value: object) -> ManifestError:
     """Return the error for a field; the caller raises it."""
-    return ManifestError(f"manifest key {key!r} to be {expected}", printable(value), "fix stemprover.json")
+    return ManifestError(f"key {key!r} to be {expected}", printable(value), "fix stemprover.json")
 
 
 def text(data: Mapping[str, Any], key: str, pattern: re.Pattern[str], expected: str) -> str:

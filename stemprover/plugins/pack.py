@@ -1,4 +1,4 @@
-"""Put a trained adapter into its plugin package, with hashes, base and metrics in the manifest."""
+"""Put a trained adapter into its plugin package, with hashes, base and metrics in the manifest and the model card."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from stemprover.errors import PluginError
 from stemprover.plugins.base import MISSING_BASE, BaseIdentity, base_identity, host_spectral_spec
+from stemprover.plugins.card import update_card
 from stemprover.plugins.hashing import file_sha256
 from stemprover.plugins.manifest import BaseRef, Manifest, Weights, read_manifest, write_manifest
 
@@ -33,7 +34,8 @@ def pack_adapter(
     adapter_dir : Path
         Holds ``adapter_config.json`` and ``adapter_model.safetensors``; may be the package's own ``adapter``.
     package_dir : Path
-        The importable package, for example ``plugins/stemprover-lora-drumbleed/stemprover_lora_drumbleed``.
+        The importable package, for example ``plugins/stemprover-lora-drumbleed/stemprover_lora_drumbleed``. A
+        ``README.md`` beside it is its model card and gets the metrics, too.
     metrics : Mapping[str, float | str]
         Measured results; they replace the earlier ones.
     manifest : Manifest, optional
@@ -72,4 +74,7 @@ def pack_adapter(
         metrics=dict(metrics),
     )
     write_manifest(package_dir, packed)
+    card = package_dir.parent / "README.md"
+    if card.is_file():
+        update_card(card, packed)
     return packed

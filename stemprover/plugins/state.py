@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -75,6 +76,7 @@ def _write(disabled: frozenset[str]) -> None:
         partial.write_text(json.dumps({"disabled": sorted(disabled)}, indent=2) + "\n", encoding="utf-8")
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
         got = error.strerror or "an error"
         raise PluginError(f"to write {path}", got, "set STEMPROVER_HOME to a folder you may write to") from error

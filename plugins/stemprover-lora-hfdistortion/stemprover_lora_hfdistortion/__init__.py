@@ -1,1 +1,1 @@
-"""Repairs distorted, perforated or cut-off high frequencies in separated stems: a StemProver adapter. The package holds data only."""
+"""Repairs damaged high frequencies in separated stems: a StemProver adapter. The package holds data only."""

@@ -1,0 +1,259 @@
+"""Loading, hooks, verification and packing: a plugin's fault stays with the plugin."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from plugin_site import BASE, code_plugin, listed, lora
+from plugin_site import plugin_site as plugin_site
+
+from stemprover.errors import AdapterError, BaseMismatchError, ManifestError, PluginError
+from stemprover.plugins import (
+    MISSING_BASE,
+    ArtifactType,
+    FileEvent,
+    Manifest,
+    PluginRunner,
+    SegmentEvent,
+    create,
+    disable,
+    file_sha256,
+    folder_sha256,
+    load,
+    load_all,
+    pack_adapter,
+    read_manifest,
+    require_usable,
+    verify_files,
+    write_manifest,
+)
+
+EVENT = SegmentEvent("vocals", "vocals", 1.0, 2.0, np.zeros((2, 8), np.float32), ("phasiness",))
+
+OBSERVER = """
+from stemprover.plugins import hookimpl
+seen = []
+
+@hookimpl
+def after_segment(event):
+    seen.append(event.stem)
+"""
+
+
+def test_load_returns_the_entry_and_create_what_it_builds(site: Path) -> None:
+    code_plugin(site, "factory", "detector", "class entry:\n    artifacts = ('clicks',)\n")
+    code_plugin(site, "instance", "detector", "entry = {'ready': True}\n")
+    plugins = listed()
+    assert isinstance(load(plugins["acme-factory"]), type)
+    assert create(plugins["acme-factory"]).artifacts == ("clicks",)
+    assert create(plugins["acme-instance"]) == {"ready": True}
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("raise ValueError('two\\nlines \\x1b[31m')", "ValueError"),
+        ("import sys\nsys.exit(3)", "SystemExit: '3'"),
+        ("def broken(:", "SyntaxError"),
+        ("import a_module_nobody_has", "ModuleNotFoundError"),
+        ("x = 1", "AttributeError"),
+        ("def entry():\n    raise OSError('no weights')", "OSError: 'no weights'"),
+    ],
+)
+def test_code_that_fails_is_a_fault_and_the_rest_go_on(site: Path, code: str, reason: str) -> None:
+    code_plugin(site, "bad", "detector", code)
+    code_plugin(site, "good", "detector", "def entry():\n    return 7\n")
+    plugins = listed()
+    objects, faults = load_all([plugins["acme-bad"], plugins["acme-good"]])
+    assert objects == {"good": 7}
+    assert [fault.name for fault in faults] == ["bad"]
+    assert reason in faults[0].reason
+    assert "plugins disable bad" in faults[0].reason
+    assert faults[0].reason.isprintable()
+
+
+def test_ctrl_c_during_import_is_not_swallowed(site: Path) -> None:
+    code_plugin(site, "slow", "detector", "raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        load(listed()["acme-slow"])
+
+
+def test_what_a_plugin_prints_stays_off_standard_output(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code_plugin(site, "chatty", "detector", "print('hello')\ndef entry():\n    print('again')\n    return 1\n")
+    create(listed()["acme-chatty"])
+    output = capsys.readouterr()
+    assert (output.out, output.err.split()) == ("", ["hello", "again"])
+
+
+def test_only_usable_code_plugins_can_be_loaded(site: Path) -> None:
+    lora(site, "data")
+    code_plugin(site, "off", "detector", "raise RuntimeError")
+    disable("off")
+    plugins = listed()
+    with pytest.raises(PluginError, match="of kind lora"):
+        load(plugins["acme-data"])
+    with pytest.raises(PluginError, match="status disabled"):
+        load(plugins["acme-off"])
+    assert "acme_off" not in sys.modules
+
+
+def test_adapter_for_another_base_is_an_error_of_its_own(site: Path) -> None:
+    lora(site, "fits")
+    lora(site, "other", base={"id": "their-base", "sha256": "c" * 64})
+    plugins = listed()
+    assert require_usable(plugins["acme-fits"], BASE) is plugins["acme-fits"]
+    with pytest.raises(BaseMismatchError, match=r"fit base test-base.*their-base"):
+        require_usable(plugins["acme-other"], BASE)
+
+
+def test_runner_wraps_single_objects_and_calls_hooks(site: Path) -> None:
+    code_plugin(site, "clicks", "detector", "def entry():\n    return 'a detector'\n")
+    code_plugin(site, "watcher", "hooks", OBSERVER, attribute="")
+    types = "from stemprover.plugins import ArtifactType, hookimpl\nclass entry:\n    @hookimpl\n"
+    types += "    def artifact_types(self):\n        return (ArtifactType('clicks', 'Clicks'),)\n"
+    code_plugin(site, "kinds", "hooks", types)
+    runner = PluginRunner(listed().values())
+    assert runner.detectors() == {"clicks": "a detector"}
+    assert runner.vocoders() == {}
+    assert runner.artifact_types() == (ArtifactType("clicks", "Clicks"),)
+    runner.before_segment(EVENT)
+    runner.after_segment(EVENT)
+    runner.after_file(FileEvent("vocals", "out.wav", {}))
+    assert sys.modules["acme_watcher"].seen == ["vocals"]
+    assert runner.faults == []
+
+
+def test_hook_that_raises_is_dropped_and_the_others_are_called(site: Path) -> None:
+    failing = OBSERVER + "    raise ValueError('sorry')\n"
+    code_plugin(site, "a-watcher", "hooks", OBSERVER, attribute="")
+    code_plugin(site, "failing", "hooks", failing, attribute="")
+    code_plugin(site, "z-watcher", "hooks", OBSERVER, attribute="")
+    runner = PluginRunner(listed().values())
+    runner.after_segment(EVENT)
+    runner.after_segment(EVENT)
+    assert [(fault.name, fault.reason) for fault in runner.faults] == [("failing", "ValueError: 'sorry'")]
+    assert len(sys.modules["acme_failing"].seen) == 1
+    assert len(sys.modules["acme_a_watcher"].seen) == len(sys.modules["acme_z_watcher"].seen) == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("raise ValueError('at import')", "at import"),
+        (OBSERVER.replace("(event)", "(event, more)"), "more"),
+        ("x = 1", "no hookimpl functions"),
+    ],
+)
+def test_plugin_that_cannot_be_registered_is_a_fault(site: Path, code: str, reason: str) -> None:
+    code_plugin(site, "bad", "hooks", code, attribute="")
+    code_plugin(site, "watcher", "hooks", OBSERVER, attribute="")
+    runner = PluginRunner(listed().values())
+    runner.after_segment(EVENT)
+    assert [fault.name for fault in runner.faults] == ["bad"]
+    assert reason in runner.faults[0].reason
+    assert sys.modules["acme_watcher"].seen == ["vocals"]
+
+
+def test_second_detector_of_a_name_and_failing_factories_are_faults(site: Path) -> None:
+    hook = "from stemprover.plugins import hookimpl\n@hookimpl\ndef detectors():\n    return {answer}\n"
+    code_plugin(site, "clicks", "detector", "entry = 1\n")
+    code_plugin(site, "copy", "hooks", hook.format(answer="{'clicks': 2}"), attribute="")
+    code_plugin(site, "odd", "hooks", hook.format(answer="3"), attribute="")
+    runner = PluginRunner(listed().values())
+    detectors = runner.detectors()
+    assert len(detectors) == 1
+    assert {fault.name for fault in runner.faults} == {"odd", "clicks" if detectors["clicks"] == 2 else "copy"}
+
+
+def test_verify_names_the_file_and_both_hashes(site: Path) -> None:
+    weights = lora(site, "signed") / "adapter" / "adapter_model.safetensors"
+    plugin = listed()["acme-signed"]
+    assert set(verify_files(plugin)) == {"adapter_config.json", "adapter_model.safetensors"}
+    expected = file_sha256(weights)
+    weights.write_bytes(b"tampered")
+    with pytest.raises(AdapterError) as caught:
+        verify_files(plugin)
+    assert weights.name in caught.value.expected
+    assert expected in caught.value.expected
+    assert caught.value.got == file_sha256(weights)
+    weights.unlink()
+    with pytest.raises(AdapterError, match=r"adapter_model\.safetensors"):
+        verify_files(plugin)
+
+
+def test_changed_file_of_a_code_plugin_stops_its_import(site: Path) -> None:
+    folder = code_plugin(site, "scored", "detector", "entry = 1\n")
+    data = json.loads((folder / "stemprover.json").read_text())
+    (folder / "model.onnx").write_bytes(b"one")
+    data["files"] = {"model.onnx": file_sha256(folder / "model.onnx")}
+    (folder / "stemprover.json").write_text(json.dumps(data))
+    (folder / "model.onnx").write_bytes(b"two")
+    with pytest.raises(AdapterError, match="scored"):
+        load(listed()["acme-scored"])
+    assert "acme_scored" not in sys.modules
+
+
+def test_folder_hash_covers_names_and_contents_but_not_base_json(tmp_path: Path) -> None:
+    (tmp_path / "unet").mkdir()
+    weights = tmp_path / "unet" / "model.safetensors"
+    weights.write_bytes(b"w")
+    first = folder_sha256(tmp_path)
+    (tmp_path / "base.json").write_text("{}")
+    (tmp_path / "notes.txt").write_text("ignored")
+    assert folder_sha256(tmp_path) == first
+    weights.rename(tmp_path / "model.safetensors")
+    assert folder_sha256(tmp_path) != first
+    (tmp_path / "model.safetensors").rename(weights)
+    weights.write_bytes(b"v")
+    assert folder_sha256(tmp_path) != first
+
+
+@pytest.fixture
+def adapter(tmp_path: Path) -> Path:
+    folder = tmp_path / "trained"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text('{"r": 8}')
+    (folder / "adapter_model.safetensors").write_bytes(b"new weights")
+    return folder
+
+
+def test_packing_refreshes_manifest_weights_and_card(site: Path, adapter: Path) -> None:
+    package = lora(site, "packed", base={"id": "old", "sha256": "0" * 64})
+    card = site / "README.md"
+    card.write_text("# Card\n<!-- metrics -->\nNot measured yet.\n<!-- /metrics -->\nEnd\n")
+    metrics = {"benchmark": "v1", "si_sdr_gain_db": 1.234}
+    manifest = pack_adapter(adapter, package, metrics=metrics, base=BASE)
+    assert read_manifest(package) == manifest
+    plugin = listed()["acme-packed"]
+    assert (plugin.status, len(verify_files(plugin))) == ("ok", 2)
+    assert (package / "adapter" / "adapter_model.safetensors").read_bytes() == b"new weights"
+    assert "| `si_sdr_gain_db` | +1.23 |" in card.read_text()
+    assert card.read_text().endswith("<!-- /metrics -->\nEnd\n")
+    assert pack_adapter(package / "adapter", package, metrics=metrics, base=BASE) == manifest
+
+
+def test_packing_a_new_package(tmp_path: Path, adapter: Path) -> None:
+    described = Manifest("fresh", "lora", "A new one", "MIT", ">=0.1,<1", artifacts=("clicks",))
+    package = tmp_path / "acme_fresh"
+    packed = pack_adapter(adapter, package, metrics={}, manifest=described, base=BASE)
+    assert read_manifest(package) == packed
+    assert packed.files["adapter_model.safetensors"] == file_sha256(adapter / "adapter_model.safetensors")
+
+
+def test_packing_says_what_is_missing(site: Path, adapter: Path) -> None:
+    package = lora(site, "packed")
+    with pytest.raises(PluginError, match="a base to bind"):
+        pack_adapter(adapter, package, metrics={}, base=MISSING_BASE)
+    (adapter / "adapter_config.json").unlink()
+    with pytest.raises(PluginError, match=r"adapter_config\.json"):
+        pack_adapter(adapter, package, metrics={}, base=BASE)
+
+
+def test_an_invalid_manifest_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="'base'"):
+        write_manifest(tmp_path, Manifest("x", "lora", "Text", "MIT", ">=0.1", artifacts=("clicks",)))
+    assert list(tmp_path.iterdir()) == []
