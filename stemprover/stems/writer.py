@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import secrets
@@ -161,12 +162,11 @@ class Writer:
         self._new_folders.clear()
 
     def _remove(self) -> None:
-        self._part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it was renamed, or the folder is none
+            self._part.unlink()
         for folder in reversed(self._new_folders):
-            try:
+            with contextlib.suppress(OSError):  # not empty: somebody else uses it
                 folder.rmdir()
-            except OSError:  # not empty: somebody else uses it
-                break
         self._new_folders.clear()
 
     def _failed(self, error: Exception) -> OutputError:

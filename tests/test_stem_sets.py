@@ -1,0 +1,121 @@
+"""Stem sets: folders, mixtures, siblings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from stemprover.errors import AudioError, OptionError, StemSetError
+from stemprover.stems import Stem, StemSet
+
+RATE = 44_100
+
+
+def folder(path: Path, *names: str, samples: int = 1000, rate: int = RATE) -> Path:
+    path.mkdir(exist_ok=True)
+    for name in names:
+        soundfile.write(path / name, np.full((samples, 2), 0.1), rate)
+    return path
+
+
+def siblings(classes: list[str], of: str) -> set[str]:
+    stems = tuple(Stem.from_array(np.zeros((1, 10)), RATE, name) for name in classes)
+    return set(StemSet(stems).siblings(stems[classes.index(of)]))
+
+
+def test_a_folder_is_a_set_in_the_order_of_names(tmp_path: Path) -> None:
+    folder(tmp_path, "vocals.wav", "bass.flac", "drums.wav", "other.wav", "mixture.wav")
+    folder(tmp_path, "._vocals.wav", "vocals.enhanced.wav", samples=7)
+    (tmp_path / "readme.txt").write_text("no audio")
+    with StemSet.open(tmp_path) as stems:
+        assert [stem.stem_class for stem in stems.stems] == ["bass", "drums", "other", "vocals"]
+        assert stems.mixture is not None
+        assert stems.mixture.name == "mixture"
+
+
+def test_a_given_mixture_overrules_the_folder_s(tmp_path: Path) -> None:
+    folder(tmp_path, "vocals.wav", "mix.wav", "original.wav")
+    with pytest.raises(StemSetError, match="--mixture"):
+        StemSet.open(tmp_path)
+    with StemSet.open(tmp_path, mixture=tmp_path / "original.wav") as stems:
+        assert [stem.name for stem in stems.stems] == ["vocals"]
+        assert stems.mixture is not None
+        assert stems.mixture.name == "original"
+
+
+def test_one_file_with_and_without_mixture(tmp_path: Path) -> None:
+    folder(tmp_path, "take.wav", "song.wav")
+    with StemSet.open(tmp_path / "take.wav", tmp_path / "song.wav", "Guitar") as stems:
+        (stem,) = stems.stems
+        assert stem.stem_class == "guitar"
+        assert stems.siblings(stem) == {}
+    with StemSet.open([tmp_path / "take.wav"]) as stems:
+        assert stems.mixture is None
+
+
+def test_a_file_called_original_alone_is_a_stem(tmp_path: Path) -> None:
+    folder(tmp_path, "original.wav")
+    with StemSet.open(tmp_path / "original.wav") as stems:
+        assert len(stems.stems) == 1
+
+
+@pytest.mark.parametrize(("samples", "rate", "words"), [(999, RATE, "1000 samples"), (1000, 48_000, "44100 Hz")])
+def test_stems_of_other_length_or_rate_are_refused(tmp_path: Path, samples: int, rate: int, words: str) -> None:
+    folder(tmp_path, "bass.wav", "drums.wav")
+    folder(tmp_path, "vocals.wav", samples=samples, rate=rate)
+    with pytest.raises(StemSetError, match=words) as caught:
+        StemSet.open(tmp_path)
+    assert "vocals.wav" in str(caught.value)
+    with pytest.raises(StemSetError, match=words):
+        StemSet.open(tmp_path / "bass.wav", mixture=tmp_path / "vocals.wav")
+
+
+def test_folders_without_stems_and_damaged_files(tmp_path: Path) -> None:
+    with pytest.raises(StemSetError, match="audio files in the folder"):
+        StemSet.open(tmp_path)
+    folder(tmp_path, "mix.wav", "mixture.wav")
+    with pytest.raises(StemSetError):
+        StemSet.open(tmp_path)
+    folder(tmp_path, "vocals.wav")
+    (tmp_path / "drums.wav").write_text("not audio")
+    with pytest.raises(AudioError, match=r"drums\.wav"):
+        StemSet.open(tmp_path, mixture=tmp_path / "mix.wav")
+    with pytest.raises(StemSetError, match="at least one stem"):
+        StemSet.open([])
+
+
+def test_one_class_for_several_stems_is_refused(tmp_path: Path) -> None:
+    folder(tmp_path, "a.wav", "b.wav")
+    with pytest.raises(OptionError, match="2 stems"):
+        StemSet.open(tmp_path, stem_class="vocals")
+
+
+@pytest.mark.parametrize(
+    ("classes", "of", "wanted"),
+    [
+        (["vocals", "drums", "bass", "other"], "vocals", {"drums", "bass", "other"}),
+        (["vocals", "instrumental"], "instrumental", {"vocals"}),
+        (["vocals", "drums", "bass", "other", "instrumental"], "vocals", {"drums", "bass", "other"}),
+        (["vocals", "drums", "bass", "other", "instrumental"], "drums", {"vocals", "bass", "other"}),
+        (["vocals", "drums", "bass", "other", "instrumental"], "instrumental", {"vocals"}),
+        (["vocals", "instrumental", "drums"], "vocals", {"instrumental"}),
+        (["drums", "kick", "snare", "toms", "hihat", "cymbals"], "kick", {"snare", "toms", "hihat", "cymbals"}),
+        (["vocals", "drums", "kick"], "vocals", {"drums"}),
+        (["vocals", "vocals", "bass"], "bass", {"vocals", "vocals-2"}),
+        (["vocals"], "vocals", set()),
+    ],
+)
+def test_siblings_hold_each_part_of_the_song_once(classes: list[str], of: str, wanted: set[str]) -> None:
+    assert siblings(classes, of) == wanted
+
+
+def test_closing_a_set_closes_its_stems(tmp_path: Path) -> None:
+    with StemSet.open(folder(tmp_path, "vocals.wav", "mix.wav")) as stems:
+        vocals, mixture = stems.stems[0], stems.mixture
+    assert mixture is not None
+    for stem in (vocals, mixture):
+        with pytest.raises(AudioError, match="after close"):
+            stem.read(0, 1)
