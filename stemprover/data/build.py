@@ -11,22 +11,57 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stemprover.data.artifacts import draw_artifacts
+from stemprover.data.artifacts import ARTIFACTS, apply_artifacts, draw_artifacts
 from stemprover.data.classical import CLASSICAL, separate_classically
 from stemprover.data.labels import cell_labels, sdr_db, severity_of
+from stemprover.data.library import Library, open_library
 from stemprover.data.pairs import MANIFEST, PairAudio, read_manifest, write_pair
 from stemprover.data.scenes import Scene, add, draw_kit_scene, draw_scene, loudness
 from stemprover.data.separators import Errors, draw_style, errors_of_estimate, simulate_mask, simulate_waveform
-from stemprover.data.sources import Library, open_library
+from stemprover.errors import OptionError
 from stemprover.spectral.spec import SPEC
 
-__all__ = ["PAIR_SECONDS", "Built", "build_pairs", "make_pair"]
+__all__ = ["KINDS", "PAIR_SECONDS", "Built", "Recipe", "build_pairs", "make_pair"]
 
 PAIR_SECONDS = 4.0
-_KINDS = {"mask": 0.4, "waveform": 0.08, "controlled": 0.25, "larsnet": 0.1, "classical": 0.07, "none": 0.1}
+KINDS = ("mask", "waveform", "controlled", "larsnet", "classical", "none")
 _SPLITS = {"train": 0, "validation": 1}
+CACHE = "cache"
+_CHUNK = 20
 _BEST_SDR_DB = 32.0
 _PEAK = 0.98
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Recipe:
+    """How pairs are made.
+
+    Attributes
+    ----------
+    shares : tuple of float
+        Relative share of each of ``KINDS``: simulated masks, waveform-like errors, controlled artifacts, a real neural
+        separator (drum kits only), classical separators, and clean pairs.
+    artifacts : tuple of str
+        Controlled artifacts to apply, all of them at once; empty for a random choice.
+    blind : float
+        Share of pairs that are marked as without siblings.
+    """
+
+    shares: tuple[float, ...] = (0.4, 0.08, 0.25, 0.1, 0.07, 0.1)
+    artifacts: tuple[str, ...] = ()
+    blind: float = 0.15
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.artifacts) - set(ARTIFACTS))
+        if unknown:
+            raise OptionError(f"artifacts out of {', '.join(ARTIFACTS)}", ", ".join(unknown), "name one of these")
+        if len(self.shares) != len(KINDS) or min(self.shares) < 0 or sum(self.shares) <= 0:
+            raise OptionError(f"one share of 0 or more per kind ({', '.join(KINDS)})", str(self.shares), "see Recipe")
+
+    @classmethod
+    def only(cls, *kinds: str, artifacts: tuple[str, ...] = ()) -> Recipe:
+        """Return a recipe of some kinds in equal shares: ``Recipe.only("controlled", artifacts=("holes",))``."""
+        return cls(shares=tuple(float(kind in kinds) for kind in KINDS), artifacts=artifacts)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,6 +79,7 @@ def build_pairs(
     split: str = "train",
     seed: int = 0,
     jobs: int = 1,
+    recipe: Recipe | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Built:
     """Write pairs ``0 .. count - 1`` of a split; those already in the manifest are kept.
@@ -59,9 +95,11 @@ def build_pairs(
     split : str
         ``train`` or ``validation``; the two never share a stretch of a recording.
     seed : int
-        A pair depends on seed, split and its index only, not on ``jobs`` or on what was there before.
+        A pair depends on seed, split, recipe and its index only, not on ``jobs`` or on what was there before.
     jobs : int
         Parallel processes.
+    recipe : Recipe, optional
+        What kinds of pairs, in which shares.
     progress : callable, optional
         Called with 1 after each written pair.
 
@@ -70,28 +108,40 @@ def build_pairs(
     TrainingError
         If the data folder or the existing manifest cannot be used.
     """
-    library = open_library(data, out / "cache", split)
+    library = open_library(data, out / CACHE, split)
     present = {pair.id for pair in read_manifest(out, split)} if (out / MANIFEST).is_file() else set()
     missing = [index for index in range(count) if f"{split}-{index:06d}" not in present]
-    work = (
-        _serial(library, out, missing, split, seed) if jobs <= 1 else _parallel(data, out, missing, split, seed, jobs)
-    )
+    job = _Job(data, out, split, seed, recipe or Recipe())
+    work = _serial(library, job, missing) if jobs <= 1 else _parallel(job, missing, jobs)
     for _ in work:
         if progress is not None:
             progress(1)
     return Built(len(missing), count - len(missing))
 
 
-def _serial(library: Library, out: Path, indices: list[int], split: str, seed: int) -> Iterator[int]:
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Job:
+    """What a worker process needs to know."""
+
+    data: Path
+    out: Path
+    split: str
+    seed: int
+    recipe: Recipe
+
+
+def _serial(library: Library, job: _Job, indices: list[int]) -> Iterator[int]:
     for index in indices:
-        _write(library, out, index, split, seed)
+        rng = np.random.default_rng([job.seed, _SPLITS[job.split], index])
+        audio, description = make_pair(library, rng, job.recipe)
+        write_pair(job.out, index, audio, {**description, "split": job.split})
         yield index
 
 
-def _parallel(data: Path, out: Path, indices: list[int], split: str, seed: int, jobs: int) -> Iterator[int]:
-    chunks = [indices[k : k + 20] for k in range(0, len(indices), 20)]
+def _parallel(job: _Job, indices: list[int], jobs: int) -> Iterator[int]:
+    chunks = [indices[k : k + _CHUNK] for k in range(0, len(indices), _CHUNK)]
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
-        futures = [pool.submit(_write_chunk, data, out, chunk, split, seed) for chunk in chunks]
+        futures = [pool.submit(_write_chunk, job, chunk) for chunk in chunks]
         for future in as_completed(futures):
             yield from future.result()
 
@@ -100,20 +150,14 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _write_chunk(data: Path, out: Path, indices: list[int], split: str, seed: int) -> list[int]:
-    return list(_serial(open_library(data, out / "cache", split), out, indices, split, seed))
+def _write_chunk(job: _Job, indices: list[int]) -> list[int]:
+    return list(_serial(open_library(job.data, job.out / CACHE, job.split), job, indices))
 
 
-def _write(library: Library, out: Path, index: int, split: str, seed: int) -> None:
-    rng = np.random.default_rng([seed, _SPLITS[split], index])
-    audio, description = make_pair(library, rng)
-    write_pair(out, index, audio, {**description, "split": split})
-
-
-def make_pair(library: Library, rng: np.random.Generator) -> tuple[PairAudio, dict[str, object]]:
+def make_pair(library: Library, rng: np.random.Generator, recipe: Recipe) -> tuple[PairAudio, dict[str, object]]:
     """Make one pair in memory: its audio and labels, and its line of the manifest without files."""
     samples = round(PAIR_SECONDS * SPEC.sample_rate)
-    kind = str(rng.choice(list(_KINDS), p=list(_KINDS.values())))
+    kind = str(rng.choice(KINDS, p=np.array(recipe.shares) / sum(recipe.shares)))
     if kind == "larsnet" and not library.kits:
         kind = "mask"
     if kind == "larsnet":
@@ -121,7 +165,7 @@ def make_pair(library: Library, rng: np.random.Generator) -> tuple[PairAudio, di
     else:
         scene = draw_scene(library, samples, rng)
         mixture = scene.mixture
-        kind, errors = _degrade(kind, scene, rng)
+        kind, errors = _degrade(kind, scene, rng, recipe)
     errors = _scale(scene.target, errors, rng)
     artifact = add([scene.target, *errors.values()])
     peak = max(float(np.abs(audio).max()) for audio in (scene.target, artifact, mixture))
@@ -132,21 +176,22 @@ def make_pair(library: Library, rng: np.random.Generator) -> tuple[PairAudio, di
         "song": scene.song,
         "stem": scene.stem_class,
         "separator": kind,
-        "has_siblings": bool(rng.random() > 0.15),
+        "has_siblings": bool(rng.random() >= recipe.blind),
         "sdr_db": None if sdr is None else round(sdr, 3),
         "severity": 0.0 if sdr is None else round(float(severity_of(sdr)), 4),
     }
     return PairAudio(scene.target * gain, artifact * gain, mixture * gain, labels), description
 
 
-def _degrade(kind: str, scene: Scene, rng: np.random.Generator) -> tuple[str, Errors]:
+def _degrade(kind: str, scene: Scene, rng: np.random.Generator, recipe: Recipe) -> tuple[str, Errors]:
     """Run what ``kind`` says; returns its precise name and the errors by cause."""
     if kind == "mask":
         return kind, simulate_mask(scene, draw_style(rng), rng)
     if kind == "waveform":
         return kind, simulate_waveform(scene, rng)
     if kind == "controlled":
-        return kind, draw_artifacts(scene, rng)
+        named = recipe.artifacts
+        return kind, apply_artifacts(scene, named, rng) if named else draw_artifacts(scene, rng)
     if kind == "classical":
         method = str(rng.choice(CLASSICAL))
         return method, separate_classically(method, scene, rng)

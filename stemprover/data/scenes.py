@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import soxr
 
+from stemprover.data.library import KIT_STEMS, Kit, Library
 from stemprover.data.songs import render_stem
-from stemprover.data.sources import KIT_STEMS, Kit, Library, Recording
+from stemprover.data.sources import Recording
 from stemprover.spectral.spec import SPEC
 
 __all__ = ["Scene", "add", "draw_kit_scene", "draw_scene", "loudness"]

@@ -1,16 +1,9 @@
-"""Recordings that pairs are cut from: decoded once, cached, and limited to the part that belongs to a split.
-
-The layout is that of a data folder with ``multitrack/tracks.csv`` (split, song, stem, path), ``drumkits/<kit>``,
-``oneshots`` and ``vocadito``; each part may be absent.
-"""
+"""Recordings that pairs are cut from: decoded once, cached, and limited to the part that belongs to a split."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import hashlib
-import zlib
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,29 +13,10 @@ import soxr
 from stemprover.errors import TrainingError
 from stemprover.spectral.spec import SPEC
 
-__all__ = ["KIT_STEMS", "TRAIN_KITS", "Kit", "Library", "Recording", "open_library", "stem_class_of_sample"]
+__all__ = ["BLOCK", "Recording", "open_recording"]
 
-KIT_STEMS = ("kick", "snare", "toms", "hihat", "cymbals")
-TRAIN_KITS = ("bluebird", "brooklyn", "roots")
 BLOCK = SPEC.sample_rate // 4  # samples per value of the loudness curve
 _HELD_OUT = {"song": 0.15, "kit": 0.2, "solo": 0.15}  # last part of every recording: validation
-_SAMPLE_CLASSES = {
-    "bass": ("bass_",),
-    "drums": (
-        *("bd_", "drum_", "hat_", "sn_", "ride_", "tabla_", "perc_", "elec_", "glitch_perc", "arovane_beat_"),
-        *(
-            "loop_amen",
-            "loop_break",
-            "loop_comp",
-            "loop_indus",
-            "loop_mehack",
-            "loop_perc",
-            "loop_safari",
-            "loop_tabla",
-        ),
-    ),
-    "vocals": ("mehackit_robot", "ambi_choir"),
-}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -82,119 +56,25 @@ class Recording:
         return bool((self.loudness[start // BLOCK : (start + length) // BLOCK + 1] > floor).any())
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Kit:
-    """A drum performance with a real separator's outputs: recordings by stem."""
-
-    name: str
-    mix: Recording
-    references: Mapping[str, Recording]
-    estimates: Mapping[str, Recording]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Library:
-    """All material of one split.
-
-    Attributes
-    ----------
-    songs : Mapping[str, tuple[Recording, ...]]
-        Tracks that start together, by song.
-    kits : tuple[Kit, ...]
-    solos : tuple[Recording, ...]
-        Unaccompanied singing.
-    samples : Mapping[str, tuple[Recording, ...]]
-        One-shots and loops by stem class.
-    """
-
-    songs: Mapping[str, tuple[Recording, ...]]
-    kits: tuple[Kit, ...]
-    solos: tuple[Recording, ...]
-    samples: Mapping[str, tuple[Recording, ...]]
-
-
-def open_library(data: Path, cache: Path, split: str) -> Library:
-    """Open everything below ``data`` that may be used for ``train`` or ``validation``.
+def open_recording(path: Path, cache: Path, split: str, kind: str, song: str, stem_class: str) -> Recording:
+    """Open a file for one split.
 
     Parameters
     ----------
-    data : Path
-        Folder with any of ``multitrack``, ``drumkits``, ``oneshots``, ``vocadito``.
-    cache : Path
-        Where decoded audio is kept (int16, about 10 MB a minute).
+    path, cache : Path
+        The file, and the folder that keeps it decoded.
     split : str
-        ``train`` or ``validation``: the first and the last part of every train recording, and separate one-shots.
+        ``train`` gets the first part of the recording, ``validation`` the last.
+    kind : str
+        ``song`` (last 15 % held out), ``kit`` (20 %), ``solo`` (15 %) or ``sample`` (never divided).
+    song, stem_class : str
+        What the recording belongs to.
 
     Raises
     ------
     TrainingError
-        If the folder holds none of these or the split has another name.
+        If there is no such file or it is not audio.
     """
-    if split not in ("train", "validation"):
-        raise TrainingError("the split train or validation", split, "test material makes no pairs")
-    cache.mkdir(parents=True, exist_ok=True)
-    library = Library(
-        songs=_songs(data / "multitrack", cache, split),
-        kits=tuple(_kit(data / "drumkits" / name, cache, split) for name in TRAIN_KITS if _has_kit(data, name)),
-        solos=tuple(
-            _open(path, cache, split, "solo", path.stem, "vocals") for path in sorted(data.glob("vocadito/*.wav"))
-        ),
-        samples=_samples(sorted(data.glob("oneshots/*.flac")), cache, split),
-    )
-    if not library.songs and not library.kits:
-        raise TrainingError("multitrack/tracks.csv or drumkits/ in the data folder", str(data), "see docs/data.md")
-    return library
-
-
-def _songs(folder: Path, cache: Path, split: str) -> dict[str, tuple[Recording, ...]]:
-    table = folder / "tracks.csv"
-    if not table.is_file():
-        return {}
-    with table.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == "train"]
-    songs: dict[str, list[Recording]] = {}
-    for row in rows:
-        track = _open(folder / row["path"], cache, split, "song", row["song"], row["stem"])
-        songs.setdefault(row["song"], []).append(track)
-    return {song: tuple(tracks) for song, tracks in songs.items()}
-
-
-def _has_kit(data: Path, name: str) -> bool:
-    return (data / "drumkits" / name / "mix.mp3").is_file()
-
-
-def _kit(folder: Path, cache: Path, split: str) -> Kit:
-    def one(path: Path, stem: str) -> Recording:
-        return _open(path, cache, split, "kit", folder.name, stem)
-
-    return Kit(
-        name=folder.name,
-        mix=one(folder / "mix.mp3", "drums"),
-        references={stem: one(folder / f"ref.{stem}.mp3", stem) for stem in KIT_STEMS},
-        estimates={stem: one(folder / "LarsNet" / f"{stem}.mp3", stem) for stem in KIT_STEMS},
-    )
-
-
-def _samples(paths: Iterable[Path], cache: Path, split: str) -> dict[str, tuple[Recording, ...]]:
-    """Every seventh one-shot (by checksum of its name) is held out as a whole."""
-    found: dict[str, list[Recording]] = {}
-    for path in paths:
-        held_out = zlib.crc32(path.stem.encode()) % 7 == 0
-        if held_out == (split == "validation"):
-            stem_class = stem_class_of_sample(path.stem)
-            found.setdefault(stem_class, []).append(_open(path, cache, split, "sample", "oneshots", stem_class))
-    return {stem_class: tuple(recordings) for stem_class, recordings in found.items()}
-
-
-def stem_class_of_sample(name: str) -> str:
-    """Return the class of a one-shot by its name: ``bd_808`` is drums, ``ambi_choir`` vocals, the rest other."""
-    for stem_class, prefixes in _SAMPLE_CLASSES.items():
-        if name.startswith(prefixes):
-            return stem_class
-    return "other"
-
-
-def _open(path: Path, cache: Path, split: str, kind: str, song: str, stem_class: str) -> Recording:
     samples, loudness = _decode(path, cache)
     length = samples.shape[1]
     border = round(length * (1.0 - _HELD_OUT.get(kind, 0.0)))
@@ -209,7 +89,10 @@ def _decode(path: Path, cache: Path) -> tuple[np.ndarray, np.ndarray]:
     key = hashlib.sha256(f"{path.resolve()}:{path.stat().st_size}".encode()).hexdigest()[:16]
     stored, curve = cache / f"{path.stem}-{key}.npy", cache / f"{path.stem}-{key}.loudness.npy"
     if not curve.is_file():
-        audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        try:
+            audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise TrainingError(f"audio in {path}", str(error), "remove the file from the data folder") from error
         if rate != SPEC.sample_rate:
             audio = soxr.resample(audio, rate, SPEC.sample_rate)
         audio = np.repeat(audio, 2, axis=1) if audio.shape[1] == 1 else audio[:, :2]

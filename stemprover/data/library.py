@@ -1,0 +1,165 @@
+"""What a data folder holds, for one split.
+
+The layout is ``multitrack/tracks.csv`` (split, song, stem, path), ``drumkits/<kit>``, ``oneshots`` and ``vocadito``,
+each of which may be absent; or plainly one folder per song with one file per stem (MUSDB18-HQ's ``train``, MoisesDB).
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from stemprover.data.sources import Recording, open_recording
+from stemprover.errors import TrainingError
+from stemprover.stems.names import guess_stem_class, is_mixture_name
+
+__all__ = ["KIT_STEMS", "TRAIN_KITS", "Kit", "Library", "open_library", "stem_class_of_sample"]
+
+KIT_STEMS = ("kick", "snare", "toms", "hihat", "cymbals")
+TRAIN_KITS = ("bluebird", "brooklyn", "roots")
+_AUDIO = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff"})
+_KNOWN = frozenset({"multitrack", "drumkits", "oneshots", "vocadito", "dtln", "spleeter_example"})
+_SONG_CLASSES = {
+    **{name: name for name in ("vocals", "drums", "bass", "other")},
+    **dict.fromkeys(KIT_STEMS, "drums"),
+    **dict.fromkeys(("piano", "guitar"), "other"),
+}
+_SAMPLE_CLASSES = {
+    "bass": ("bass_",),
+    "drums": (
+        *("bd_", "drum_", "hat_", "sn_", "ride_", "tabla_", "perc_", "elec_", "glitch_perc", "arovane_beat_"),
+        *("loop_amen", "loop_break", "loop_compus", "loop_industrial", "loop_mehackit", "loop_perc", "loop_tabla"),
+    ),
+    "vocals": ("mehackit_robot", "ambi_choir"),
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Kit:
+    """A drum performance with a real separator's outputs: recordings by stem."""
+
+    name: str
+    mix: Recording
+    references: Mapping[str, Recording]
+    estimates: Mapping[str, Recording]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Library:
+    """All material of one split.
+
+    Attributes
+    ----------
+    songs : Mapping[str, tuple[Recording, ...]]
+        Tracks that start together, by song.
+    kits : tuple[Kit, ...]
+    solos : tuple[Recording, ...]
+        Unaccompanied singing.
+    samples : Mapping[str, tuple[Recording, ...]]
+        One-shots and loops by stem class.
+    """
+
+    songs: Mapping[str, tuple[Recording, ...]]
+    kits: tuple[Kit, ...]
+    solos: tuple[Recording, ...]
+    samples: Mapping[str, tuple[Recording, ...]]
+
+
+def open_library(data: Path, cache: Path, split: str) -> Library:
+    """Open everything below ``data`` that may be used for ``train`` or ``validation``.
+
+    Parameters
+    ----------
+    data : Path
+        Data folder, see above.
+    cache : Path
+        Where decoded audio is kept (int16, about 10 MB a minute).
+    split : str
+        ``train`` or ``validation``: the first and the last part of every train recording, and separate one-shots.
+
+    Raises
+    ------
+    TrainingError
+        If the folder holds none of these or the split has another name.
+    """
+    if split not in ("train", "validation"):
+        raise TrainingError("the split train or validation", split, "test material makes no pairs")
+    cache.mkdir(parents=True, exist_ok=True)
+    solos = sorted(data.glob("vocadito/*.wav"))
+    library = Library(
+        songs=_songs(data / "multitrack", cache, split) or _plain_songs(data, cache, split),
+        kits=tuple(_kit(data / "drumkits" / name, cache, split) for name in TRAIN_KITS if _has_kit(data, name)),
+        solos=tuple(open_recording(path, cache, split, "solo", path.stem, "vocals") for path in solos),
+        samples=_samples(sorted(data.glob("oneshots/*.flac")), cache, split),
+    )
+    if not library.songs and not library.kits:
+        expected = "multitrack/tracks.csv, drumkits/ or one folder per song with one file per stem"
+        raise TrainingError(expected, f"nothing of these in {data}", "give the folder above the songs")
+    return library
+
+
+def _songs(folder: Path, cache: Path, split: str) -> dict[str, tuple[Recording, ...]]:
+    table = folder / "tracks.csv"
+    if not table.is_file():
+        return {}
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "train"]
+    songs: dict[str, list[Recording]] = {}
+    for row in rows:
+        track = open_recording(folder / row["path"], cache, split, "song", row["song"], row["stem"])
+        songs.setdefault(row["song"], []).append(track)
+    return {song: tuple(tracks) for song, tracks in songs.items()}
+
+
+def _plain_songs(data: Path, cache: Path, split: str) -> dict[str, tuple[Recording, ...]]:
+    """One folder per song; files named after a stem, or lying in a folder that is. Mixtures are left out."""
+    songs: dict[str, tuple[Recording, ...]] = {}
+    for folder in sorted(path for path in data.iterdir() if path.is_dir() and path.name not in _KNOWN):
+        tracks = []
+        for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in _AUDIO):
+            stem_class = _SONG_CLASSES.get(guess_stem_class(path))
+            if stem_class is not None and not is_mixture_name(path):
+                tracks.append(open_recording(path, cache, split, "song", folder.name, stem_class))
+        if len({track.stem_class for track in tracks}) > 1:
+            songs[folder.name] = tuple(tracks)
+    return songs
+
+
+def _has_kit(data: Path, name: str) -> bool:
+    return (data / "drumkits" / name / "mix.mp3").is_file()
+
+
+def _kit(folder: Path, cache: Path, split: str) -> Kit:
+    def one(path: Path, stem: str) -> Recording:
+        return open_recording(path, cache, split, "kit", folder.name, stem)
+
+    return Kit(
+        name=folder.name,
+        mix=one(folder / "mix.mp3", "drums"),
+        references={stem: one(folder / f"ref.{stem}.mp3", stem) for stem in KIT_STEMS},
+        estimates={stem: one(folder / "LarsNet" / f"{stem}.mp3", stem) for stem in KIT_STEMS},
+    )
+
+
+def _samples(paths: Iterable[Path], cache: Path, split: str) -> dict[str, tuple[Recording, ...]]:
+    """Every seventh one-shot (by checksum of its name) is held out as a whole."""
+    found: dict[str, list[Recording]] = {}
+    for path in paths:
+        held_out = zlib.crc32(path.stem.encode()) % 7 == 0
+        if held_out == (split == "validation"):
+            stem_class = stem_class_of_sample(path.stem)
+            found.setdefault(stem_class, []).append(
+                open_recording(path, cache, split, "sample", "oneshots", stem_class)
+            )
+    return {stem_class: tuple(recordings) for stem_class, recordings in found.items()}
+
+
+def stem_class_of_sample(name: str) -> str:
+    """Return the class of a one-shot by its name: ``bd_808`` is drums, ``ambi_choir`` vocals, the rest other."""
+    for stem_class, prefixes in _SAMPLE_CLASSES.items():
+        if name.startswith(prefixes):
+            return stem_class
+    return "other"
