@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 import numpy as np
 import soundfile
-import soxr
 
 from stemprover.report.inputs import AudioSource
+from stemprover.stems import resample
 
 __all__ = ["EXCERPT_S", "Excerpt", "Track", "cut_excerpt"]
 
@@ -77,7 +77,7 @@ def _playable(audio: np.ndarray, rate: int) -> tuple[np.ndarray, int]:
     if rate in _PLAYER_RATES:
         return audio.T, rate
     target = next((known for known in _PLAYER_RATES if known >= rate), 48_000)
-    return np.asarray(soxr.resample(audio.T, rate, target)), target
+    return np.asarray(resample(audio, rate, target)).T, target
 
 
 def _encode(audio: np.ndarray, rate: int, container: str) -> bytes:
