@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from stemprover.cli.options import STEM_NAMES, device_options, input_argument, quieten_libraries
+
+if TYPE_CHECKING:
+    from stemprover.cli.files import Target
+    from stemprover.enhance import Enhanced
 
 __all__ = ["detect"]
 
@@ -21,7 +28,10 @@ __all__ = ["detect"]
 @click.option("--safe-mode", is_flag=True, help="Run no plugin code.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 @device_options
+@click.pass_context
 def detect(
+    context: click.Context,
+    *,
     inputs: tuple[str, ...],
     mixture: str | None,
     stem: str | None,
@@ -37,3 +47,48 @@ def detect(
     INPUT is an audio file, or a folder of stems that belong together.
     """
     quieten_libraries()
+    from stemprover.cli.files import Selection
+    from stemprover.cli.runs import Run
+    from stemprover.enhance import Enhancer, Settings
+
+    run = Run(
+        selection=Selection(mixture=mixture, stem=stem),
+        settings=Settings(auto_detect=True),
+        new_enhancer=lambda: Enhancer.from_pretrained(device=device, dtype=dtype, safe_mode=safe_mode),
+        finish=_plotter(plot, several=len(inputs) > 1 or Path(inputs[0]).is_dir()),
+        show=_printer(as_json),
+        plan_only=True,
+        bars=sys.stderr.isatty() and not quiet and not as_json,
+    )
+    context.exit(run.over(inputs))
+
+
+_KEYS = ("version", "input", "sample_rate", "channels", "samples", "duration_s", "detections", "timings_s")
+
+
+def _printer(as_json: bool) -> Callable[[Enhanced, Target], None]:
+    """Return what prints the findings of one stem."""
+    from stemprover.cli.printing import print_detections
+
+    if not as_json:
+        return lambda enhanced, _: print_detections(enhanced)
+
+    def print_json(enhanced: Enhanced, _: Target) -> None:
+        summary = enhanced.to_dict()
+        click.echo(json.dumps({key: summary[key] for key in _KEYS}, allow_nan=False))
+
+    return print_json
+
+
+def _plotter(plot: str | None, several: bool) -> Callable[[Enhanced, Target], None]:
+    """Return what draws one stem; of several, each gets its own file, for example ``plot.vocals.png``."""
+    from stemprover.cli.reports import write_plot
+
+    if plot is None:
+        return lambda *_: None
+    path = Path(plot)
+
+    def draw(enhanced: Enhanced, _: Target) -> None:
+        write_plot(path.with_name(f"{path.stem}.{enhanced.stem.name}{path.suffix}") if several else path, enhanced)
+
+    return draw

@@ -1,113 +1,166 @@
-"""Which input becomes which output, settled and checked before any work starts."""
+"""Which input becomes which output, settled before any work starts."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from stemprover.errors import AudioError, OptionError, OutputError
+from stemprover.errors import AudioError, OptionError, OutputError, StemProverError, StemSetError
 
-__all__ = ["DEFAULT_SUFFIX", "Job", "plan_jobs"]
+if TYPE_CHECKING:
+    from stemprover.stems import StemSet
+
+__all__ = ["DEFAULT_SUFFIX", "Failure", "Job", "Selection", "Target", "plan_jobs", "write_json"]
 
 DEFAULT_SUFFIX = ".enhanced"
-_REPORT_SUFFIXES = {"none": (), "json": (".report.json",), "html": (".report.json", ".report.html")}
+_REPORTS: dict[str, tuple[str, ...]] = {"none": (), "json": ("json",), "html": ("json", "html")}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Target:
+    """What is written for one stem: the audio, and report files by kind (``json``, ``html``)."""
+
+    audio: Path
+    reports: Mapping[str, Path]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files of this stem."""
+        return (self.audio, *self.reports.values())
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Job:
-    """One input file, or one folder that is a stem set.
-
-    Attributes
-    ----------
-    source : Path
-        The file or folder.
-    output : Path
-        The file to write, or for a folder the folder to write into.
-    is_set : bool
-        Whether ``source`` is a folder.
-    file_suffix : str
-        What is put between name and extension of the files of a set.
-    """
+    """One input, a file or a folder that is a stem set, and a target for each of its stems in their order."""
 
     source: Path
-    output: Path
-    is_set: bool
-    file_suffix: str = ""
-
-    def reports(self, audio: Path, report: str, suffix: str) -> tuple[Path, ...]:
-        """Return the report files that go with an output file."""
-        name = audio.stem.removesuffix(suffix) if suffix else audio.stem
-        return tuple(audio.with_name(name + ending) for ending in _REPORT_SUFFIXES[report])
+    targets: tuple[Target, ...]
 
 
-def audio_name(path: Path, suffix: str) -> str:
-    """Return the output's file name: the same family of container, WAV unless the input is FLAC."""
-    return path.stem + suffix + (".flac" if path.suffix.lower() == ".flac" else ".wav")
+@dataclasses.dataclass(frozen=True, slots=True)
+class Failure:
+    """An input that cannot be used, and why."""
+
+    source: Path
+    error: StemProverError
 
 
-def plan_jobs(inputs: Sequence[str], output: str | None, suffix: str | None) -> tuple[Job, ...]:
-    """Pair every input with its output.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Selection:
+    """The options that say what is read and where the results go; ``output`` and ``suffix`` are None by default."""
 
-    A file becomes ``<name><suffix>.wav`` (``.flac`` for FLAC) beside the input or in the ``output`` folder. A folder
-    becomes ``<folder><suffix>/`` or the ``output`` folder; the files in it keep their names, so that the result is a
-    stem set again.
+    mixture: str | None = None
+    stem: str | None = None
+    output: str | None = None
+    suffix: str | None = None
+    report: str = "none"
+
+    def open(self, source: Path) -> StemSet:
+        """Open one input as a stem set; a file is a set of one."""
+        from stemprover.stems import StemSet
+
+        if not source.exists():
+            raise AudioError("an audio file or a folder of stems", f"nothing at '{source}'", "check the path")
+        skip = self.suffix or DEFAULT_SUFFIX
+        return StemSet.open(source, mixture=self.mixture, stem_class=self.stem, skip_suffix=skip)
+
+
+def plan_jobs(inputs: Sequence[str], selection: Selection, overwrite: bool | None) -> tuple[list[Job], list[Failure]]:
+    """Open every input once and pair each of its stems with its output.
+
+    A stem is written beside its input as ``<name><suffix>.wav``, or ``.flac`` if it came as FLAC. ``--output`` names
+    the file for a single stem, or a folder; in a folder, the stems of a set keep their names unless a suffix was asked
+    for, so that the result is a stem set again.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+        Files and folders.
+    selection : Selection
+        What is read and where results go.
+    overwrite : bool or None
+        Whether files may be replaced; None when nothing will be written.
 
     Raises
     ------
-    AudioError
-        An input does not exist.
-    OptionError
-        ``output`` names one file for several inputs or for a folder, or two inputs would get the same output.
+    OptionError, OutputError
+        Before any work: one output for several stems, an output that is an input or that is already there.
     """
-    sources = [Path(text) for text in inputs]
-    for source in sources:
-        if not source.exists():
-            raise AudioError("an audio file or a folder of stems", f"{source}, which does not exist", "check the path")
-    jobs = tuple(_job(source, output, suffix, several=len(sources) > 1) for source in sources)
-    taken: dict[Path, Path] = {}
-    for job in jobs:
-        key = job.output.resolve()
-        if key in taken:
-            raise OptionError(
-                "a different output for every input",
-                f"{job.output} for both {taken[key]} and {job.source}",
-                "run them one by one with -o, or use different folders",
-            )
-        taken[key] = job.source
-    return jobs
+    jobs: list[Job] = []
+    failures: list[Failure] = []
+    read: list[Path] = [Path(selection.mixture)] if selection.mixture else []
+    for source in map(Path, inputs):
+        try:
+            with selection.open(source) as opened:
+                paths = [stem.path for stem in opened.stems if stem.path is not None]
+        except (AudioError, StemSetError) as error:
+            failures.append(Failure(source, error))
+            continue
+        read.extend(paths)
+        jobs.append(Job(source, tuple(_target(source, path, selection, len(inputs), len(paths)) for path in paths)))
+    if overwrite is not None:
+        _check_outputs([target for job in jobs for target in job.targets], read, overwrite)
+    return jobs, failures
 
 
-def _job(source: Path, output: str | None, suffix: str | None, several: bool) -> Job:
-    tail = DEFAULT_SUFFIX if suffix is None else suffix
-    if source.is_dir():
-        if output is None:
-            folder = source.resolve()
-            return Job(source, folder.with_name(folder.name + tail), is_set=True)
-        _refuse_file(output, "for a folder of stems")
-        folder = Path(output) / source.resolve().name if several else Path(output)
-        return Job(source, folder, is_set=True, file_suffix=suffix or "")
-    if output is None:
-        return Job(source, source.with_name(audio_name(source, tail)), is_set=False)
-    if _is_file_name(output):
-        if several:
-            _refuse_file(output, "for several inputs")
-        return Job(source, Path(output), is_set=False)
-    return Job(source, Path(output) / audio_name(source, tail), is_set=False)
+def _target(source: Path, stem: Path, selection: Selection, inputs: int, stems: int) -> Target:
+    suffix = DEFAULT_SUFFIX if selection.suffix is None else selection.suffix
+    if selection.output is None:
+        audio = stem.with_name(_file_name(stem, suffix))
+    elif not _names_file(selection.output):
+        folder, is_set = Path(selection.output), source.is_dir()
+        if is_set and inputs > 1:
+            folder /= source.resolve().name
+        audio = folder / _file_name(stem, selection.suffix or "" if is_set else suffix)
+    elif inputs > 1 or stems > 1:
+        what = f"{inputs} inputs" if inputs > 1 else f"a folder of {stems} stems"
+        fix = "give a folder, for example -o clean/"
+        raise OptionError(f"-o to name a folder for {what}", f"the file '{selection.output}'", fix)
+    else:
+        audio = Path(selection.output)
+    base = audio.stem.removesuffix(suffix) if suffix else audio.stem
+    kinds = _REPORTS[selection.report]
+    return Target(audio, {kind: audio.with_name(f"{base}.report.{kind}") for kind in kinds})
 
 
-def _is_file_name(output: str) -> bool:
+def _file_name(stem: Path, suffix: str) -> str:
+    return stem.stem + suffix + (".flac" if stem.suffix.lower() == ".flac" else ".wav")
+
+
+def _names_file(output: str) -> bool:
     """Whether ``-o`` names a file: it ends like one, and is no folder."""
-    return not output.endswith(("/", "\\")) and not Path(output).is_dir() and bool(Path(output).suffix)
+    path = Path(output)
+    return not output.endswith(("/", os.sep)) and not path.is_dir() and (bool(path.suffix) or path.is_file())
 
 
-def _refuse_file(output: str, what: str) -> None:
-    if _is_file_name(output) or Path(output).is_file():
-        raise OptionError(f"-o to name a folder {what}", repr(output), "give a folder, for example -o clean/")
+def _check_outputs(targets: Sequence[Target], inputs: Iterable[Path], overwrite: bool) -> None:
+    sources = {path.resolve() for path in inputs}
+    taken: set[Path] = set()
+    for path in (file for target in targets for file in target.files):
+        place = path.resolve()
+        if place in sources:
+            raise OutputError("an output that is not an input", f"'{path}'", "choose another -o or --suffix")
+        if place in taken:
+            raise OptionError(
+                "a different output for every stem", f"'{path}' twice", "use a different -o for each input"
+            )
+        if path.exists() and not overwrite:
+            raise OutputError("a new file", f"'{path}', which exists", "use --overwrite or another name")
+        taken.add(place)
 
 
-def refuse_existing(paths: Sequence[Path]) -> None:
-    """Raise :class:`OutputError` if one of the files is there already."""
-    for path in paths:
-        if path.exists():
-            raise OutputError(f"{path} not to exist", "a file of that name", "pass --overwrite to replace it")
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write one object, whole or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(json.dumps(data, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        reason = error.strerror or "an error"
+        raise OutputError(f"to write '{path}'", reason, "check free space and permissions") from error
+    finally:
+        part.unlink(missing_ok=True)

@@ -26,18 +26,18 @@ class LazyGroup(click.Group):
         *,
         commands_table: Mapping[str, tuple[str, str]],
         callback: Callable[..., Any] | None = None,
-        help: str | None = None,  # noqa: A002 - click's own name
+        help: str | None = None,
         params: list[click.Parameter] | None = None,
         context_settings: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(name, callback=callback, help=help, params=params, context_settings=context_settings or {})
         self.commands_table = commands_table
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names in the order of the table."""
         return list(self.commands_table)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         """Import and return one command, or None for an unknown name."""
         if cmd_name not in self.commands_table:
             return None
@@ -46,7 +46,7 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the list of commands from the table alone."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in self.commands_table.items()])

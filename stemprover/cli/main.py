@@ -14,13 +14,11 @@ from collections.abc import Sequence
 import click
 
 from stemprover import __version__
+from stemprover.cli.exits import EXIT_BAD_INPUT, EXIT_INTERRUPTED, print_error
 from stemprover.cli.lazy import LazyGroup
 from stemprover.errors import StemProverError
 
-__all__ = ["EXIT_BAD_INPUT", "EXIT_INTERRUPTED", "cli", "main"]
-
-EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
+__all__ = ["cli", "main"]
 
 COMMANDS = {
     "enhance": ("stemprover.cli.enhance:enhance", "Find and repair artifacts in stems."),
@@ -72,5 +70,5 @@ def _one_line(error: click.ClickException) -> str:
 
 
 def _fail(message: str) -> int:
-    click.echo(f"stemprover: error: {message}", err=True)
+    print_error(message)
     return EXIT_BAD_INPUT

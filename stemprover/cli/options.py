@@ -43,7 +43,11 @@ def device_options(command: _Command) -> _Command:
     """Add ``--device`` and ``--dtype``."""
     command = click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True)(command)
     return click.option(
-        "--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="auto: cuda, else mps, else cpu."
+        "--device",
+        type=click.Choice(DEVICES),
+        default="auto",
+        show_default=True,
+        help="auto: cuda, else mps, else cpu.",
     )(command)
 
 

@@ -43,18 +43,16 @@ def write_songs(
     for number in range(count):
         folder = out / f"{number:06d}"
         if not (folder / "mixture.flac").is_file():
-            _write_song(folder, seed * 1_000_003 + number, seconds)
+            _write_song(folder, (seed, number), seconds)
             written += 1
         if progress is not None:
             progress(1)
     return written
 
 
-def _write_song(folder: Path, seed: int, seconds: float) -> None:
+def _write_song(folder: Path, seed: tuple[int, int], seconds: float) -> None:
     stems = render_song(seed, seconds)
-    gain = (
-        _PEAK * 32767 / max(float(np.abs(sum(stems.values())).max()), *(float(np.abs(x).max()) for x in stems.values()))
-    )
+    loudest = max(float(np.abs(audio).max()) for audio in (*stems.values(), sum(stems.values())))
     # Rounded before they are added: the mixture is then the sum of the files, not only of what they were made from.
     whole = {name: np.rint(audio * (_PEAK * 32767 / loudest)).astype(np.int16) for name, audio in stems.items()}
     whole["mixture"] = np.asarray(sum(audio.astype(np.int32) for audio in whole.values())).astype(np.int16)

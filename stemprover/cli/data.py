@@ -1,0 +1,105 @@
+"""``stemprover data``: material for training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from stemprover.data.build import Recipe
+
+__all__ = ["data"]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_folder = click.Path(file_okay=False, path_type=Path)
+
+
+@click.group()
+def data() -> None:
+    """Make training pairs: synthetic songs, known artifacts, real separations."""
+
+
+def _building(command: _Command) -> _Command:
+    """Options of the commands that write pairs."""
+    options = (
+        click.option("--data", "source", type=_folder, required=True, help="Folder of recordings; docs/training.md."),
+        click.option("--out", type=_folder, required=True, help="Pairs folder; pairs that are there already are kept."),
+        click.option("--count", type=click.IntRange(1), required=True, help="Pairs that the split shall have."),
+        click.option("--split", type=click.Choice(("train", "validation")), default="train", show_default=True),
+        click.option("--seed", type=int, default=0, show_default=True),
+        click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Parallel processes."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@data.command()
+@_building
+def pairs(source: Path, out: Path, count: int, split: str, seed: int, jobs: int) -> None:
+    """Write pairs of clean and degraded stems of all kinds, with siblings and labels."""
+    from stemprover.data.build import Recipe
+
+    _build(source, out, count, split, seed, jobs, Recipe())
+
+
+@data.command()
+@_building
+@click.option("--artifact", "names", multiple=True, help="Apply this one (repeatable); without it a random choice.")
+def artifacts(source: Path, out: Path, count: int, split: str, seed: int, jobs: int, names: tuple[str, ...]) -> None:
+    """Write pairs with controlled artifacts: known kind, strength, time and band."""
+    from stemprover.data.build import Recipe
+
+    _build(source, out, count, split, seed, jobs, Recipe.only("controlled", artifacts=names))
+
+
+@data.command()
+@_building
+def separate(source: Path, out: Path, count: int, split: str, seed: int, jobs: int) -> None:
+    """Write pairs with real artifacts: what separators make of mixtures."""
+    from stemprover.data.build import Recipe
+
+    _build(source, out, count, split, seed, jobs, Recipe.only("larsnet", "classical"))
+
+
+def _build(source: Path, out: Path, count: int, split: str, seed: int, jobs: int, recipe: Recipe) -> None:
+    from stemprover.cli.counting import counter
+    from stemprover.data.build import build_pairs
+
+    with counter(f"{split} pairs", count) as progress:
+        built = build_pairs(source, out, count, split, seed, jobs, recipe, progress)
+    click.echo(f"{out}: {built.written} {split} pairs written, {built.kept} kept")
+
+
+@data.command()
+@click.option("--out", type=_folder, required=True, help="Folder; songs that are there already are kept.")
+@click.option("--count", type=click.IntRange(1), required=True, help="Number of songs.")
+@click.option("--seconds", type=click.FloatRange(1.0), default=20.0, show_default=True, help="Length of a song.")
+@click.option("--seed", type=int, default=0, show_default=True)
+def synth(out: Path, count: int, seconds: float, seed: int) -> None:
+    """Render synthetic songs as folders of stems that sum to their mixture."""
+    from stemprover.cli.counting import counter
+    from stemprover.data.export import write_songs
+
+    with counter("songs", count) as progress:
+        written = write_songs(out, count, seconds, seed, progress)
+    click.echo(f"{out}: {written} songs written, {count - written} kept")
+
+
+@data.command()
+@click.argument("folder", type=_folder)
+def check(folder: Path) -> None:
+    """Compare every file of a pairs folder with its SHA-256."""
+    from stemprover.cli.counting import counter
+    from stemprover.data.pairs import check as check_pair
+    from stemprover.data.pairs import read_manifest
+
+    found = read_manifest(folder)
+    with counter("pairs", len(found)) as progress:
+        for pair in found:
+            check_pair(pair)
+            progress(1)
+    click.echo(f"{folder}: {len(found)} pairs as written")

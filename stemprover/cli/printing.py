@@ -1,0 +1,91 @@
+"""What commands print for people: tables of plans and detections, and one paragraph per finished stem."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from stemprover.enhance import Enhanced
+
+__all__ = ["print_detections", "print_plan", "print_result"]
+
+Summary = Mapping[str, Any]
+
+
+def print_plan(enhanced: Enhanced) -> None:
+    """Print the plan of one stem: segment, band, artifact, confidence, severity, adapter, strength."""
+    summary = enhanced.to_dict()
+    items = [dataclasses.asdict(item) for item in enhanced.plan.items]
+    _print_table(
+        f"{summary['input']}: plan",
+        ("segment (s)", "band (Hz)", "artifact", "confidence", "severity", "adapter", "strength"),
+        ([*_finding(item), item["adapter"], f"{item['strength']:.2f}"] for item in items),
+        empty="nothing to repair",
+    )
+    _print_unrepaired(summary)
+
+
+def print_detections(enhanced: Enhanced) -> None:
+    """Print what is wrong with one stem, and where."""
+    summary = enhanced.to_dict()
+    columns = ("time (s)", "band (Hz)", "artifact", "confidence", "severity")
+    _print_table(str(summary["input"]), columns, map(_finding, summary["detections"]), empty="nothing found")
+
+
+def print_result(summary: Summary, reports: Iterable[Path]) -> None:
+    """Print what was done to one stem and where the files are."""
+    console = _console()
+    counts = Counter(item["artifact"] for item in summary["plan"])
+    kinds = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+    what = (
+        f"repaired {summary['repaired_s']:.1f} s of {summary['duration_s']:.1f} s ({kinds})" if counts else "unchanged"
+    )
+    console.print(f"{summary['input']}: {what}", soft_wrap=True, markup=False, highlight=False)
+    for label, path in (("wrote", summary["output"]), *(("report", path) for path in reports)):
+        console.print(f"  {label:<6} {path}", soft_wrap=True, markup=False, highlight=False)
+    _print_unrepaired(summary)
+
+
+def _print_unrepaired(summary: Summary) -> None:
+    """One line per artifact that was found and has no adapter, with the command that installs one."""
+    hints: dict[tuple[str, str], int] = Counter(
+        (item["artifact"], item["install"] or "no adapter is known; --generic lets the base alone try")
+        for item in summary.get("unrepaired", ())
+    )
+    for (artifact, hint), count in sorted(hints.items()):
+        _console().print(f"  left   {artifact} {count}: {hint}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _finding(item: Mapping[str, Any]) -> list[str]:
+    """Place, artifact, confidence and severity of a detection or plan item."""
+    return [
+        f"{item['start_s']:.2f} - {item['end_s']:.2f}",
+        f"{item['low_hz']:.0f} - {item['high_hz']:.0f}",
+        item["artifact"],
+        f"{item['confidence']:.2f}",
+        f"{item['severity']:.2f}",
+    ]
+
+
+def _print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> None:
+    listed = list(rows)
+    if not listed:
+        _console().print(f"{title}: {empty}", soft_wrap=True, markup=False, highlight=False)
+        return
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("artifact", "adapter") else "right")
+    for row in listed:
+        table.add_row(*row)
+    _console().print(table)
+
+
+def _console() -> Console:
+    return Console(highlight=False)

@@ -1,0 +1,153 @@
+"""``stemprover train``: one command per model."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from stemprover.cli.options import quieten_libraries
+
+__all__ = ["train"]
+
+_folder = click.Path(file_okay=False, path_type=Path)
+_NUMBERS = "stemprover.recipe"
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@click.group()
+def train() -> None:
+    """Train models from a pairs folder; interrupted runs go on where they stopped."""
+
+
+def _keep(context: click.Context, parameter: click.Parameter, value: object) -> None:
+    """Collect a number that overrides the recipe's."""
+    context.meta.setdefault(_NUMBERS, {})[parameter.name] = value
+
+
+def _number(flag: str, kind: click.ParamType[Any], text: str = "") -> Callable[[_Command], _Command]:
+    return click.option(flag, type=kind, help=text, expose_value=False, callback=_keep)
+
+
+def _shared(command: _Command) -> _Command:
+    """Options of every training but the detectors'."""
+    options = (
+        click.option("--pairs", type=_folder, required=True, help="Pairs folder made with `stemprover data pairs`."),
+        click.option("--out", type=_folder, required=True, help="Run folder: checkpoint, logs, final/."),
+        click.option("--recipe", type=click.Path(dir_okay=False, path_type=Path), help="YAML file with the numbers."),
+        _number("--steps", click.IntRange(1), "Overrides the recipe, as do the four options below."),
+        _number("--batch-size", click.IntRange(1)),
+        _number("--learning-rate", click.FLOAT),
+        _number("--precision", click.Choice(("no", "bf16", "fp16"))),
+        _number("--seed", click.INT),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+_base = click.option("--base", type=_folder, help="Base model's folder; the embedded one by default.")
+
+
+@train.command()
+@_shared
+def base(pairs: Path, out: Path, recipe: Path | None) -> None:
+    """Train UNet, ControlNet and conditioner together."""
+    from stemprover.training.runs import train_base
+
+    with _training("base", recipe) as run:
+        run.wrote(train_base(pairs, out, run.recipe, run.log, run.numbers))
+
+
+@train.command()
+@_shared
+@_base
+def controlnet(pairs: Path, out: Path, recipe: Path | None, base: Path | None) -> None:
+    """Train the ControlNet further with the UNet frozen."""
+    from stemprover.training.runs import train_controlnet
+
+    with _training("controlnet", recipe) as run:
+        run.wrote(train_controlnet(pairs, out, _base_folder(base), run.recipe, run.log, run.numbers))
+
+
+@train.command()
+@_shared
+@_base
+@click.option("--artifact", required=True, help="What the adapter repairs, for example bleed/drums.")
+@click.option("--rank", type=click.IntRange(1), default=8, show_default=True)
+@click.option("--alpha", type=float, default=8.0, show_default=True, help="The update is scaled by alpha / rank.")
+def lora(
+    pairs: Path, out: Path, recipe: Path | None, base: Path | None, artifact: str, rank: int, alpha: float
+) -> None:
+    """Train one adapter for one artifact."""
+    from stemprover.training.runs import train_lora
+
+    folder = _base_folder(base)
+    with _training("lora", recipe) as run:
+        run.wrote(train_lora(pairs, out, folder, artifact, rank, alpha, run.recipe, run.log, run.numbers))
+
+
+@train.command()
+@_shared
+@click.option("--base", type=_folder, help="Train on this base's output instead of simulated magnitudes.")
+@click.option("--start", type=_folder, help="Go on from this vocoder's folder.")
+def vocoder(pairs: Path, out: Path, recipe: Path | None, base: Path | None, start: Path | None) -> None:
+    """Train the embedded vocoder."""
+    from stemprover.training.runs import train_vocoder
+
+    with _training("vocoder", recipe) as run:
+        run.wrote(train_vocoder(pairs, out, base, start, run.recipe, run.log, run.numbers))
+
+
+@train.command()
+@click.option("--pairs", type=_folder, required=True, help="Pairs folder made with `stemprover data pairs`.")
+@click.option("--package", type=_folder, required=True, help="Package folder whose models are rewritten.")
+@click.option("--max-pairs", type=click.IntRange(1), default=4000, show_default=True, help="Per split.")
+def detectors(pairs: Path, package: Path, max_pairs: int) -> None:
+    """Train, calibrate and measure the detectors."""
+    from stemprover.cli.counting import stage_log
+    from stemprover.training.detectors import DetectorRecipe, train_detectors
+
+    with stage_log() as report:
+        metrics = train_detectors(DetectorRecipe(pairs, package, max_pairs), report)
+    click.echo(json.dumps(metrics, indent=2))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Training:
+    """What every training needs: the recipe's file, what overrides it, and where figures go."""
+
+    recipe: Path
+    numbers: Mapping[str, object]
+    log: Callable[[Mapping[str, float]], None]
+
+    @staticmethod
+    def wrote(folder: Path) -> None:
+        """Say where the result is."""
+        click.echo(f"wrote {folder}")
+
+
+@contextlib.contextmanager
+def _training(name: str, recipe: Path | None) -> Iterator[_Training]:
+    """Fill in the recipe and show progress."""
+    from stemprover.cli.counting import figures_log
+
+    quieten_libraries()
+    from stemprover.training.loop import read_recipe
+    from stemprover.training.runs import RECIPES
+
+    path = RECIPES / f"{name}.yaml" if recipe is None else recipe
+    numbers = click.get_current_context().meta[_NUMBERS]
+    with figures_log(name, read_recipe(path, numbers).steps) as log:
+        yield _Training(path, numbers, log)
+
+
+def _base_folder(base: Path | None) -> Path:
+    from stemprover.plugins.base import BASE_FILE
+
+    return BASE_FILE.parent if base is None else base
