@@ -17,6 +17,7 @@ from stemprover.plugins import (
     ArtifactType,
     FileEvent,
     Manifest,
+    Plugin,
     PluginRunner,
     SegmentEvent,
     create,
@@ -42,6 +43,11 @@ seen = []
 def after_segment(event):
     seen.append(event.stem)
 """
+
+
+def acme_plugins() -> list[Plugin]:
+    """The plugins of a test, without those that this environment has."""
+    return [plugin for name, plugin in listed().items() if name.startswith("acme-")]
 
 
 def test_load_returns_the_entry_and_create_what_it_builds(site: Path) -> None:
@@ -116,7 +122,7 @@ def test_runner_wraps_single_objects_and_calls_hooks(site: Path) -> None:
     types = "from stemprover.plugins import ArtifactType, hookimpl\nclass entry:\n    @hookimpl\n"
     types += "    def artifact_types(self):\n        return (ArtifactType('clicks', 'Clicks'),)\n"
     code_plugin(site, "kinds", "hooks", types)
-    runner = PluginRunner(listed().values())
+    runner = PluginRunner(acme_plugins())
     assert runner.detectors() == {"clicks": "a detector"}
     assert runner.vocoders() == {}
     assert runner.artifact_types() == (ArtifactType("clicks", "Clicks"),)
@@ -132,7 +138,7 @@ def test_hook_that_raises_is_dropped_and_the_others_are_called(site: Path) -> No
     code_plugin(site, "a-watcher", "hooks", OBSERVER, attribute="")
     code_plugin(site, "failing", "hooks", failing, attribute="")
     code_plugin(site, "z-watcher", "hooks", OBSERVER, attribute="")
-    runner = PluginRunner(listed().values())
+    runner = PluginRunner(acme_plugins())
     runner.after_segment(EVENT)
     runner.after_segment(EVENT)
     assert [(fault.name, fault.reason) for fault in runner.faults] == [("failing", "ValueError: 'sorry'")]
@@ -151,7 +157,7 @@ def test_hook_that_raises_is_dropped_and_the_others_are_called(site: Path) -> No
 def test_plugin_that_cannot_be_registered_is_a_fault(site: Path, code: str, reason: str) -> None:
     code_plugin(site, "bad", "hooks", code, attribute="")
     code_plugin(site, "watcher", "hooks", OBSERVER, attribute="")
-    runner = PluginRunner(listed().values())
+    runner = PluginRunner(acme_plugins())
     runner.after_segment(EVENT)
     assert [fault.name for fault in runner.faults] == ["bad"]
     assert reason in runner.faults[0].reason
@@ -163,10 +169,12 @@ def test_second_detector_of_a_name_and_failing_factories_are_faults(site: Path) 
     code_plugin(site, "clicks", "detector", "entry = 1\n")
     code_plugin(site, "copy", "hooks", hook.format(answer="{'clicks': 2}"), attribute="")
     code_plugin(site, "odd", "hooks", hook.format(answer="3"), attribute="")
-    runner = PluginRunner(listed().values())
-    detectors = runner.detectors()
-    assert len(detectors) == 1
-    assert {fault.name for fault in runner.faults} == {"odd", "clicks" if detectors["clicks"] == 2 else "copy"}
+    runner = PluginRunner(acme_plugins())
+    assert runner.detectors() == {"clicks": 1}
+    assert {fault.name: fault.reason for fault in runner.faults} == {
+        "copy": "ValueError: \"detectors already has 'clicks'\"",
+        "odd": "AttributeError: \"'int' object has no attribute 'items'\"",
+    }
 
 
 def test_verify_names_the_file_and_both_hashes(site: Path) -> None:
@@ -183,6 +191,15 @@ def test_verify_names_the_file_and_both_hashes(site: Path) -> None:
     weights.unlink()
     with pytest.raises(AdapterError, match=r"adapter_model\.safetensors"):
         verify_files(plugin)
+
+
+def test_verify_does_not_pass_what_it_cannot_check(site: Path) -> None:
+    folder = lora(site, "torn")
+    (folder / "stemprover.json").write_text("{")
+    plugins = listed()
+    with pytest.raises(PluginError, match=r"torn: a manifest with SHA-256 sums.*uninstall acme-torn"):
+        verify_files(plugins["acme-torn"])
+    assert verify_files(plugins["stemprover"]) == ()
 
 
 def test_changed_file_of_a_code_plugin_stops_its_import(site: Path) -> None:

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stemprover.errors import AdapterError
+from stemprover.errors import AdapterError, PluginError
 
 if TYPE_CHECKING:
     from stemprover.plugins.discovery import Plugin
@@ -39,14 +39,19 @@ def verify_files(plugin: Plugin) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        The paths that were checked.
+        The paths that were checked; none for what the host brings itself.
 
     Raises
     ------
     AdapterError
         Names the first file that is missing or differs, with the hash expected and the hash found.
+    PluginError
+        There is no readable manifest to check against.
     """
     folder, manifest = plugin.weights_folder, plugin.manifest
+    if manifest is None and plugin.status in ("broken", "incompatible"):
+        what = f"{plugin.name}: a manifest with SHA-256 sums"
+        raise PluginError(what, plugin.reason, f"reinstall or uninstall {plugin.distribution}")
     if folder is None or manifest is None:
         return ()
     fix = f"reinstall {plugin.distribution}; do not use it if that does not help"

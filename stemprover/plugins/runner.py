@@ -39,7 +39,7 @@ class PluginRunner:
         self.faults: list[Fault] = []
         self._manager = pluggy.PluginManager("stemprover")
         self._manager.add_hookspecs(HookSpecs)
-        for plugin in plugins:
+        for plugin in reversed(tuple(plugins)):  # pluggy calls last what was registered first
             if plugin.status == "ok" and plugin.manifest is not None and plugin.manifest.entry:
                 self._register(plugin)
 
