@@ -11,8 +11,8 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stemprover.errors import AudioError, OptionError
-from stemprover.stems import STEM_CLASSES, Stem, guess_stem_class, is_mixture_name
+from stemprover.errors import AudioError
+from stemprover.stems import Stem
 
 RATE = 44_100
 FORMATS = {
@@ -239,46 +239,3 @@ def test_reading_after_close_is_an_error(tmp_path: Path) -> None:
         pass
     with pytest.raises(AudioError, match="after close"):
         stem.read(0, 10)
-
-
-def test_an_unknown_class_is_an_error_that_lists_the_classes(tmp_path: Path) -> None:
-    with pytest.raises(OptionError) as caught:
-        Stem.open(tmp_path / "a.wav", "tuba")
-    assert all(known in str(caught.value) for known in STEM_CLASSES)
-
-
-@pytest.mark.parametrize(
-    ("name", "stem_class"),
-    [
-        ("song/vocals.wav", "vocals"),
-        ("song/no_vocals.wav", "instrumental"),
-        ("song/accompaniment.wav", "instrumental"),
-        ("1_song_(Instrumental).wav", "instrumental"),
-        ("song_(Vocals)_UVR-MDX-NET-Inst_HQ_3.flac", "vocals"),
-        ("song_(Instrumental)_Kim_Vocal_2.wav", "instrumental"),
-        ("Drum and Bass Anthem_(Vocals)_htdemucs.flac", "vocals"),
-        ("song_vocals_split_by_lalalai.mp3", "vocals"),
-        ("song-no_vocals.mp3", "instrumental"),
-        ("Bass Down Low - LeadVocals02.wav", "vocals"),
-        ("song_(No Drums).wav", "generic"),
-        ("ref.hihat.mp3", "hihat"),
-        ("Kick Drum.wav", "kick"),
-        ("bass_guitar.wav", "bass"),
-        ("hi-hat.wav", "hihat"),
-        ("vocals/my song.wav", "vocals"),
-        ("song/take 3.wav", "generic"),
-        ("drumless.wav", "generic"),
-    ],
-)
-def test_classes_are_guessed_from_names(name: str, stem_class: str) -> None:
-    assert guess_stem_class(name) == stem_class
-
-
-@pytest.mark.parametrize("known", STEM_CLASSES)
-def test_every_class_is_its_own_name(known: str) -> None:
-    assert guess_stem_class(f"{known}.wav") == known
-
-
-def test_mixture_names() -> None:
-    assert all(is_mixture_name(name) for name in ("mix.wav", "Mixture.flac", "original.mp3", "song_(mixture).wav"))
-    assert not any(is_mixture_name(name) for name in ("vocals.wav", "drum mix.wav", "Original Sin.wav"))

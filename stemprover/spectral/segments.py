@@ -102,7 +102,7 @@ def onset_strength(envelope: Array, memory: int = 3) -> Array:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Grid:
-    """Lengths in hops and the cost of cutting at each hop."""
+    """Lengths in hops and the cost of cutting at each hop and at the file's end."""
 
     cost: Array
     shortest: int
@@ -112,26 +112,24 @@ class _Grid:
 
     @property
     def end(self) -> int:
-        return int(self.cost.size)
+        return int(self.cost.size) - 1
 
     def best(self, low: int, high: int, wanted: float) -> int:
         """Cheapest hop in ``[low, high]``; the nearer to ``wanted`` the better."""
         places = np.arange(low, high + 1)
         distance = np.abs(places - wanted) / max(1, self.search)
-        padded = np.append(self.cost, 0.0)  # the end of the file is a good place
-        return int(places[np.argmin(padded[places] + _DISTANCE_WEIGHT * distance)])
+        return int(places[np.argmin(self.cost[places] + _DISTANCE_WEIGHT * distance)])
 
 
 def _cut_cost(envelope: Array, onsets: Array) -> Array:
-    """Cost of a cut at the start of each hop: low where it is quiet, or where a transient masks it."""
+    """Cost of a cut at the start of each hop, and at the end: low where it is quiet or where a transient masks it."""
     if envelope.size == 0:
-        return np.zeros(0)
+        return np.zeros(1)
     level = np.clip((envelope - envelope.max()) / _LEVEL_RANGE_DB + 1.0, 0.0, 1.0)
     before = np.concatenate([level[:1], level[:-1]])
     strongest = np.percentile(onsets, 99) if onsets.any() else 1.0
     masking = np.clip(onsets / max(float(strongest), 1e-9), 0.0, 1.0)
-    cost: Array = np.maximum(level, before) - _MASKING_WEIGHT * masking
-    return cost
+    return np.append(np.maximum(level, before) - _MASKING_WEIGHT * masking, 0.0)
 
 
 def plan_segments(
