@@ -12,13 +12,13 @@ READY_TEST := $(VENV)/.ready-test-$(KEY)
 READY_DEMO := $(or $(wildcard $(READY_TEST)),$(VENV)/.ready-demo-$(KEY))
 FIND_PYTHON = for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; exit; }; done
-INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALL = $(PY) -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test lint docs chromium clean
 
 demo: $(READY_DEMO)
-	@$(VENV)/bin/stemprover enhance examples/detroit-garage --auto-detect -o demo --overwrite --quiet
-	@$(PY) examples/score.py --reference examples/detroit-garage/reference --before examples/detroit-garage --after demo
+	@$(VENV)/bin/stemprover enhance examples/detroit-garage --auto-detect -o demo --overwrite \
+		--reference examples/detroit-garage/reference
 
 test: $(READY_TEST) chromium lint
 	$(PY) -m pytest -q

@@ -62,7 +62,7 @@ def separate(source: Path, out: Path, count: int, split: str, seed: int, jobs: i
     """Write pairs with real artifacts: what separators make of mixtures."""
     from stemprover.data.build import Recipe
 
-    _build(source, out, count, split, seed, jobs, Recipe.only("larsnet", "classical"))
+    _build(source, out, count, split, seed, jobs, Recipe.only("larsnet", "dtln", "classical"))
 
 
 def _build(source: Path, out: Path, count: int, split: str, seed: int, jobs: int, recipe: Recipe) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from stemprover.cli.options import STEM_NAMES, device_options, input_argument, q
 
 if TYPE_CHECKING:
     from stemprover.cli.files import Target
+    from stemprover.cli.runs import FinishStep, ShowStep
     from stemprover.enhance import Enhanced
 
 __all__ = ["detect"]
@@ -66,29 +67,30 @@ def detect(
 _KEYS = ("version", "input", "sample_rate", "channels", "samples", "duration_s", "detections", "timings_s")
 
 
-def _printer(as_json: bool) -> Callable[[Enhanced, Target], None]:
+def _printer(as_json: bool) -> ShowStep:
     """Return what prints the findings of one stem."""
     from stemprover.cli.printing import print_detections
 
     if not as_json:
-        return lambda enhanced, _: print_detections(enhanced)
+        return lambda done, *_: print_detections(done)
 
-    def print_json(enhanced: Enhanced, _: Target) -> None:
-        summary = enhanced.to_dict()
+    def print_json(done: Enhanced, *_: object) -> None:
+        summary = done.to_dict()
         click.echo(json.dumps({key: summary[key] for key in _KEYS}, allow_nan=False))
 
     return print_json
 
 
-def _plotter(plot: str | None, several: bool) -> Callable[[Enhanced, Target], None]:
+def _plotter(plot: str | None, several: bool) -> FinishStep | None:
     """Return what draws one stem; of several, each gets its own file, for example ``plot.vocals.png``."""
     from stemprover.cli.reports import write_plot
 
     if plot is None:
-        return lambda *_: None
+        return None
     path = Path(plot)
 
-    def draw(enhanced: Enhanced, _: Target) -> None:
-        write_plot(path.with_name(f"{path.stem}.{enhanced.stem.name}{path.suffix}") if several else path, enhanced)
+    def draw(done: Enhanced, _: Target) -> Mapping[str, Mapping[str, object]]:
+        write_plot(path.with_name(f"{path.stem}.{done.stem.name}{path.suffix}") if several else path, done)
+        return {}
 
     return draw

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -19,8 +19,7 @@ from stemprover.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from stemprover.cli.files import Target
-    from stemprover.enhance import Enhanced
+    from stemprover.cli.runs import ShowStep
 
 __all__ = ["enhance"]
 
@@ -52,6 +51,7 @@ __all__ = ["enhance"]
     show_default=True,
     help="html writes a page and the JSON.",
 )
+@click.option("--reference", type=click.Path(path_type=Path), help="True stem, or folder of them: adds metrics.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per stem.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
@@ -80,6 +80,7 @@ def enhance(
     suffix: str | None,
     overwrite: bool,
     report: str,
+    reference: Path | None,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
@@ -115,7 +116,7 @@ def enhance(
         selection=Selection(mixture, stem, output, suffix, report),
         settings=settings,
         new_enhancer=lambda: Enhancer.from_pretrained(base, device=device, dtype=dtype, safe_mode=safe_mode),
-        finish=(lambda *_: None) if dry_run else (lambda enhanced, target: write_reports(enhanced, target.reports)),
+        finish=None if dry_run else lambda done, target: write_reports(done, target.reports, reference),
         show=_printer(as_json, quiet, dry_run),
         plan_only=dry_run,
         overwrite=overwrite,
@@ -125,14 +126,14 @@ def enhance(
     context.exit(run.over(inputs))
 
 
-def _printer(as_json: bool, quiet: bool, dry_run: bool) -> Callable[[Enhanced, Target], None]:
+def _printer(as_json: bool, quiet: bool, dry_run: bool) -> ShowStep:
     """Return what prints one finished stem."""
     from stemprover.cli.printing import print_plan, print_result
 
     if as_json:
-        return lambda enhanced, _: click.echo(json.dumps(enhanced.to_dict(), allow_nan=False))
+        return lambda done, *_: click.echo(json.dumps(done.to_dict(), allow_nan=False))
     if dry_run:
-        return lambda enhanced, _: print_plan(enhanced)
+        return lambda done, *_: print_plan(done)
     if quiet:
         return lambda *_: None
-    return lambda enhanced, target: print_result(enhanced.to_dict(), target.reports.values())
+    return lambda done, target, metrics: print_result(done.to_dict(), target.reports.values(), metrics)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["print_detections", "print_plan", "print_result"]
 
 Summary = Mapping[str, Any]
+_HEADLINES = ("SI-SDR", "Log-spectral distance", "Multi-resolution STFT distance")
 
 
 def print_plan(enhanced: Enhanced) -> None:
@@ -39,7 +40,7 @@ def print_detections(enhanced: Enhanced) -> None:
     _print_table(str(summary["input"]), columns, map(_finding, summary["detections"]), empty="nothing found")
 
 
-def print_result(summary: Summary, reports: Iterable[Path]) -> None:
+def print_result(summary: Summary, reports: Iterable[Path], metrics: Mapping[str, Mapping[str, Any]]) -> None:
     """Print what was done to one stem and where the files are."""
     console = _console()
     counts = Counter(item["artifact"] for item in summary["plan"])
@@ -50,6 +51,9 @@ def print_result(summary: Summary, reports: Iterable[Path]) -> None:
     console.print(f"{summary['input']}: {what}", soft_wrap=True, markup=False, highlight=False)
     for label, path in (("wrote", summary["output"]), *(("report", path) for path in reports)):
         console.print(f"  {label:<6} {path}", soft_wrap=True, markup=False, highlight=False)
+    for name in (name for name in _HEADLINES if name in metrics):
+        row = metrics[name]
+        console.print(f"  {name:<6} {row['before']:.2f} -> {row['after']:.2f} {row['unit']}".rstrip(), highlight=False)
     _print_unrepaired(summary)
 
 

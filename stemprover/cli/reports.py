@@ -8,26 +8,58 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stemprover.cli.files import write_json
-from stemprover.errors import OutputError
+from stemprover.errors import AudioError, OutputError
 
 if TYPE_CHECKING:
     from stemprover.enhance import Enhanced
     from stemprover.report import ReportInput
+    from stemprover.stems import Stem
 
 __all__ = ["write_plot", "write_reports"]
 
 
-def write_reports(enhanced: Enhanced, reports: Mapping[str, Path]) -> None:
-    """Write ``json`` and ``html`` reports, whichever have a path."""
-    if "json" in reports:
-        write_json(reports["json"], enhanced.to_dict())
-    if "html" in reports:
-        from stemprover.report import write_html
-        from stemprover.stems import Stem
+Summary = Mapping[str, Any]
+Metrics = Mapping[str, Mapping[str, Any]]
 
-        assert enhanced.output is not None
-        with _named(reports["html"]), Stem.open(enhanced.output) as after:
-            write_html(reports["html"], _report_input(enhanced, enhanced.to_dict(), after))
+
+def write_reports(enhanced: Enhanced, reports: Mapping[str, Path], reference: Path | None) -> Metrics:
+    """Write ``json`` and ``html`` reports, whichever have a path; returns metrics against the true stem, if given."""
+    from stemprover.stems import Stem
+
+    assert enhanced.output is not None
+    summary = enhanced.to_dict()
+    with Stem.open(enhanced.output) as after:
+        metrics = {} if reference is None else _compare(enhanced.stem, after, reference)
+        if "json" in reports:
+            write_json(reports["json"], summary)
+        if "html" in reports:
+            from stemprover.report import write_html
+
+            with _named(reports["html"]):
+                write_html(reports["html"], _report_input(enhanced, summary, after, metrics))
+    return metrics
+
+
+def _compare(before: Stem, after: Stem, reference: Path) -> Metrics:
+    from stemprover.evaluation import compare
+    from stemprover.stems import Stem, StemSet
+
+    length = before.format.samples
+    with Stem.open(_true_stem(before, reference), before.stem_class) as truth:
+        StemSet((before, truth))  # raises when length or rate differ
+        signals = [stem.read(0, length) for stem in (truth, before, after)]
+    return compare(signals[0], signals[1], signals[2], before.format.sample_rate)
+
+
+def _true_stem(stem: Stem, reference: Path) -> Path:
+    """Return the reference itself, or the file in the reference folder that is called like the stem."""
+    if not reference.is_dir():
+        return reference
+    found = sorted(path for path in reference.iterdir() if path.stem == stem.name)
+    if not found:
+        fix = "name the true stems like the separated ones"
+        raise AudioError(f"a file called '{stem.name}' in '{reference}'", "none", fix)
+    return found[0]
 
 
 def write_plot(path: Path, enhanced: Enhanced) -> None:
@@ -36,14 +68,15 @@ def write_plot(path: Path, enhanced: Enhanced) -> None:
 
     with _named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        plot_png(path, _report_input(enhanced, enhanced.to_dict(), None))
+        plot_png(path, _report_input(enhanced, enhanced.to_dict(), None, {}))
 
 
-def _report_input(enhanced: Enhanced, summary: Mapping[str, Any], after: Any) -> ReportInput:
+def _report_input(enhanced: Enhanced, summary: Summary, after: Stem | None, metrics: Metrics) -> ReportInput:
     from stemprover.report import ReportInput
     from stemprover.spectral.spec import SPEC
 
-    return ReportInput(summary, enhanced.stem, after, enhanced.lanes, SPEC.cell_frames / SPEC.frame_rate)
+    cell_s = SPEC.cell_frames / SPEC.frame_rate
+    return ReportInput(summary, enhanced.stem, after, enhanced.lanes, cell_s, metrics or None)
 
 
 @contextlib.contextmanager

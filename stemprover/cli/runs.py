@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from stemprover.cli.batch import PerThread, run_jobs
 from stemprover.cli.exits import EXIT_BAD_INPUT, print_error
@@ -13,9 +14,11 @@ from stemprover.enhance import Enhanced, Enhancer, Settings
 from stemprover.errors import StemProverError
 from stemprover.stems import StemSet
 
-__all__ = ["Run"]
+__all__ = ["FinishStep", "Run", "ShowStep"]
 
-StemStep = Callable[[Enhanced, Target], None]
+Metrics = Mapping[str, Mapping[str, Any]]
+FinishStep = Callable[[Enhanced, Target], Metrics]
+ShowStep = Callable[[Enhanced, Target, Metrics], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,10 +33,10 @@ class Run:
         How stems are repaired.
     new_enhancer : callable
         Loads the models; called once per worker.
-    finish : callable
-        Called for each stem as soon as it is done, its files still open: writes reports.
     show : callable
-        Called for each stem in the order of the inputs: prints.
+        Called for each stem, with what ``finish`` gave, in the order of the inputs: prints.
+    finish : callable or None
+        Called for each stem as soon as it is done, its files still open: writes reports, measures.
     plan_only : bool
         Find and plan, write no audio.
     overwrite : bool
@@ -47,8 +50,8 @@ class Run:
     selection: Selection
     settings: Settings
     new_enhancer: Callable[[], Enhancer]
-    finish: StemStep
-    show: StemStep
+    show: ShowStep
+    finish: FinishStep | None = None
     plan_only: bool = False
     overwrite: bool = False
     workers: int = 1
@@ -65,7 +68,7 @@ class Run:
         failed = bool(failures)
         with ProgressDisplay(self.bars, len(jobs)) as display:
 
-            def work(job: Job) -> tuple[Enhanced, ...]:
+            def work(job: Job) -> list[tuple[Enhanced, Metrics]]:
                 return self._one(job, enhancers.get(), display)
 
             for job, results in run_jobs(jobs, work, self.workers, display.cancelled):
@@ -73,18 +76,19 @@ class Run:
                     failed = True
                     print_error(results)
                     continue
-                for enhanced, target in zip(results, job.targets, strict=True):
-                    self.show(enhanced, target)
+                for (enhanced, metrics), target in zip(results, job.targets, strict=True):
+                    self.show(enhanced, target, metrics)
         return EXIT_BAD_INPUT if failed else 0
 
-    def _one(self, job: Job, enhancer: Enhancer, display: ProgressDisplay) -> tuple[Enhanced, ...]:
+    def _one(self, job: Job, enhancer: Enhancer, display: ProgressDisplay) -> list[tuple[Enhanced, Metrics]]:
         progress = display.file(job.source.name)
         try:
             with self.selection.open(job.source) as stems:
                 results = self._enhance(job, enhancer, stems, progress)
-                for enhanced, target in zip(results, job.targets, strict=True):
-                    self.finish(enhanced, target)
-            return results
+                return [
+                    (enhanced, self.finish(enhanced, target) if self.finish else {})
+                    for enhanced, target in zip(results, job.targets, strict=True)
+                ]
         finally:
             display.file_done(progress)
 
