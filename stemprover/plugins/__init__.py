@@ -15,6 +15,7 @@ from stemprover.plugins.manifest import BaseRef, Manifest, Weights, parse_manife
 from stemprover.plugins.state import disable, enable
 
 if TYPE_CHECKING:
+    from stemprover.plugins.adapters import adapter_folder
     from stemprover.plugins.hooks import ArtifactType, FileEvent, SegmentEvent, hookimpl
     from stemprover.plugins.index import Registry, RegistryEntry, install_command, registry
     from stemprover.plugins.pack import pack_adapter
@@ -35,6 +36,7 @@ __all__ = [
     "RegistryEntry",
     "SegmentEvent",
     "Weights",
+    "adapter_folder",
     "base_identity",
     "claims",
     "create",
@@ -59,6 +61,7 @@ __all__ = [
 ]
 
 _LATE = {
+    "adapter_folder": "adapters",
     "ArtifactType": "hooks",
     "FileEvent": "hooks",
     "PluginRunner": "runner",

@@ -187,8 +187,6 @@ def _mismatch(plugin: Plugin, manifest: Manifest, base: BaseIdentity) -> str:
     if manifest.spectral_spec and manifest.spectral_spec != host_spectral_spec():
         theirs, ours = manifest.spectral_spec[:19], host_spectral_spec()[:19]
         return f"trained for spectral spec {theirs}, this host has {ours}; {newer}"
-    if manifest.weights is not None and manifest.weights.hub:
-        return f"its weights are on the hub, which stemprover {__version__} does not load; install a newer stemprover"
     return ""
 
 

@@ -33,13 +33,18 @@ def folder_sha256(folder: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def verify_files(plugin: Plugin) -> tuple[str, ...]:
+def verify_files(plugin: Plugin, folder: Path | None = None) -> tuple[str, ...]:
     """Check every file that a plugin's manifest lists against its SHA-256.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Where the files are; by default in the plugin's package. Hub weights have no other place until they are fetched.
 
     Returns
     -------
     tuple of str
-        The paths that were checked; none for what the host brings itself.
+        The paths that were checked; none for what the host brings itself or what is not stored here.
 
     Raises
     ------
@@ -48,7 +53,7 @@ def verify_files(plugin: Plugin) -> tuple[str, ...]:
     PluginError
         There is no readable manifest to check against.
     """
-    folder, manifest = plugin.weights_folder, plugin.manifest
+    folder, manifest = folder or plugin.weights_folder, plugin.manifest
     if manifest is None and plugin.status in ("broken", "incompatible"):
         what = f"{plugin.name}: a manifest with SHA-256 sums"
         raise PluginError(what, plugin.reason, f"reinstall or uninstall {plugin.distribution}")

@@ -1,0 +1,64 @@
+"""From an adapter plugin to a folder with verified weights, from the package or from the Hugging Face hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stemprover.errors import AdapterError, PluginError
+from stemprover.plugins.base import BaseIdentity
+from stemprover.plugins.discovery import Plugin
+from stemprover.plugins.fields import printable
+from stemprover.plugins.hashing import verify_files
+from stemprover.plugins.loader import require_usable
+
+__all__ = ["adapter_folder"]
+
+
+def adapter_folder(plugin: Plugin, base: BaseIdentity | None = None, cache_dir: Path | None = None) -> Path:
+    """Return the PEFT folder of an adapter plugin; all its files have been compared with their SHA-256.
+
+    Hub weights are fetched once, from the exact commit that the manifest names, into the hub's cache; later calls need
+    no network.
+
+    Parameters
+    ----------
+    base : BaseIdentity, optional
+        Base that the adapter must fit, the embedded one by default.
+    cache_dir : Path, optional
+        Cache of the hub; its own default otherwise.
+
+    Raises
+    ------
+    PluginError
+        The plugin is no adapter or not usable.
+    BaseMismatchError
+        It was trained for another base or spectral spec.
+    AdapterError
+        A file cannot be fetched, is missing, or is not the one that the manifest describes.
+    """
+    require_usable(plugin, base)
+    manifest = plugin.manifest
+    if manifest is None or manifest.weights is None or plugin.kind != "lora":
+        raise PluginError("a plugin of kind lora", f"{plugin.name} of kind {plugin.kind}", "name an adapter")
+    folder = plugin.weights_folder
+    if folder is None:
+        weights = manifest.weights
+        folder = _fetch(plugin.name, weights.hub, weights.revision, tuple(manifest.files), cache_dir)
+    verify_files(plugin, folder)
+    return folder
+
+
+def _fetch(name: str, repository: str, revision: str, files: tuple[str, ...], cache_dir: Path | None) -> Path:
+    """Download the listed files and nothing else; the hub's client writes to temporary files and renames them."""
+    from huggingface_hub import hf_hub_download
+
+    folder = Path()
+    for file in files:
+        try:
+            path = Path(hf_hub_download(repository, file, revision=revision, cache_dir=cache_dir))
+        except Exception as error:  # the hub's errors and its HTTP client's share no other base
+            what = f"{file} of adapter {name} from hub repository {repository} at {revision[:12]}"
+            fix = "check the network, or install the adapter as a package"
+            raise AdapterError(what, f"{type(error).__name__}: {printable(str(error), limit=160)}", fix) from error
+        folder = path.parents[file.count("/")]
+    return folder
