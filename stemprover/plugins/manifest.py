@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -123,13 +124,11 @@ def read_manifest_data(folder: Path) -> dict[str, Any]:
             )
         data = json.loads(path.read_bytes().decode("utf-8"))
     except FileNotFoundError as error:
-        raise ManifestError(
-            f"{MANIFEST_NAME} in package {folder.name}", "no such file", "reinstall the plugin"
-        ) from error
+        what = f"{MANIFEST_NAME} in package {folder.name}"
+        raise ManifestError(what, "no such file", "reinstall the plugin") from error
     except OSError as error:
-        raise ManifestError(
-            f"a readable {MANIFEST_NAME}", fields.printable(error.strerror), "check its permissions"
-        ) from error
+        problem = fields.printable(error.strerror)
+        raise ManifestError(f"a readable {MANIFEST_NAME}", problem, "check its permissions") from error
     except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested without end
         problem = fields.printable(str(error))
         raise ManifestError(
@@ -195,7 +194,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> Path:
     return path
 
 
-def _optional(data: Mapping[str, Any], key: str, pattern: Any, expected: str) -> str:
+def _optional(data: Mapping[str, Any], key: str, pattern: re.Pattern[str], expected: str) -> str:
     return fields.text(data, key, pattern, expected) if data.get(key) not in (None, "") else ""
 
 

@@ -53,18 +53,11 @@ def pack_adapter(
     PluginError
         A file of the adapter is missing, or there is no base to bind it to.
     """
-    for name in ADAPTER_FILES:
-        if not (adapter_dir / name).is_file():
-            raise PluginError(f"{name} in {adapter_dir}", "no such file", "train an adapter first")
     base = base_identity() if base is None else base
     if base == MISSING_BASE:
         raise PluginError("a base to bind the adapter to", "no readable base.json", "train or install a base first")
     described = read_manifest(package_dir) if manifest is None else manifest
-    target = package_dir / "adapter"
-    if adapter_dir.resolve() != target.resolve():
-        target.mkdir(parents=True, exist_ok=True)
-        for name in ADAPTER_FILES:
-            shutil.copyfile(adapter_dir / name, target / name)
+    target = _copied(adapter_dir, package_dir / "adapter")
     packed = dataclasses.replace(
         described,
         base=BaseRef(base.id, base.sha256),
@@ -78,3 +71,14 @@ def pack_adapter(
     if card.is_file():
         update_card(card, packed)
     return packed
+
+
+def _copied(source: Path, target: Path) -> Path:
+    for name in ADAPTER_FILES:
+        if not (source / name).is_file():
+            raise PluginError(f"{name} in {source}", "no such file", "train an adapter first")
+    if source.resolve() != target.resolve():
+        target.mkdir(parents=True, exist_ok=True)
+        for name in ADAPTER_FILES:
+            shutil.copyfile(source / name, target / name)
+    return target
