@@ -142,10 +142,10 @@ def cut_off(scene: Scene, region: Region, rng: np.random.Generator) -> Errors:
 def aliasing(scene: Scene, region: Region, rng: np.random.Generator) -> Errors:
     """The spectrum mirrored at an edge, as a transposed convolution or a cheap resampler folds it."""
     target = _spectrum(scene.target)
-    edge = int(rng.uniform(5500, 11_025) / SPEC.sample_rate * SPEC.n_fft)
+    edge = 2 * round(rng.uniform(5500, 11_025) / SPEC.sample_rate * SPEC.n_fft / 2)  # even: frames stay in phase
     image = torch.zeros_like(target)
-    height = min(edge, SPEC.n_bins - edge)
-    image[:, edge : edge + height] = target[:, edge - height : edge].flip(1).conj()
+    height = min(edge, SPEC.n_bins - 1 - edge)
+    image[:, edge + 1 : edge + 1 + height] = target[:, edge - height : edge].flip(1).conj()
     level = 10 ** (rng.uniform(-26, -4) / 20)
     return _error(level * region.window(tuple(target.shape), SPEC) * image, scene, "hf-distortion")
 

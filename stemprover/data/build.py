@@ -13,6 +13,7 @@ import torch
 
 from stemprover.data.artifacts import ARTIFACTS, apply_artifacts, draw_artifacts
 from stemprover.data.classical import CLASSICAL, separate_classically
+from stemprover.data.dtln import separate_with_dtln
 from stemprover.data.labels import cell_labels, sdr_db, severity_of
 from stemprover.data.library import Library, open_library
 from stemprover.data.pairs import MANIFEST, PairAudio, read_manifest, write_pair
@@ -24,7 +25,7 @@ from stemprover.spectral.spec import SPEC
 __all__ = ["KINDS", "PAIR_SECONDS", "Built", "Recipe", "build_pairs", "make_pair"]
 
 PAIR_SECONDS = 4.0
-KINDS = ("mask", "waveform", "controlled", "larsnet", "classical", "none")
+KINDS = ("mask", "waveform", "controlled", "larsnet", "dtln", "classical", "none")
 _SPLITS = {"train": 0, "validation": 1}
 CACHE = "cache"
 _CHUNK = 20
@@ -39,15 +40,16 @@ class Recipe:
     Attributes
     ----------
     shares : tuple of float
-        Relative share of each of ``KINDS``: simulated masks, waveform-like errors, controlled artifacts, a real neural
-        separator (drum kits only), classical separators, and clean pairs.
+        Relative share of each of ``KINDS``: simulated masks, waveform-like errors, controlled artifacts, two real
+        networks (LarsNet for drum kits, DTLN for vocals), classical separators, and clean pairs. Simulated masks
+        stand in where the data folder lacks the kits or the models.
     artifacts : tuple of str
         Controlled artifacts to apply, all of them at once; empty for a random choice.
     blind : float
         Share of pairs that are marked as without siblings.
     """
 
-    shares: tuple[float, ...] = (0.4, 0.08, 0.25, 0.1, 0.07, 0.1)
+    shares: tuple[float, ...] = (0.38, 0.08, 0.25, 0.1, 0.03, 0.06, 0.1)
     artifacts: tuple[str, ...] = ()
     blind: float = 0.15
 
@@ -158,14 +160,17 @@ def make_pair(library: Library, rng: np.random.Generator, recipe: Recipe) -> tup
     """Make one pair in memory: its audio and labels, and its line of the manifest without files."""
     samples = round(PAIR_SECONDS * SPEC.sample_rate)
     kind = str(rng.choice(KINDS, p=np.array(recipe.shares) / sum(recipe.shares)))
-    if kind == "larsnet" and not library.kits:
+    if (kind == "larsnet" and not library.kits) or (kind == "dtln" and library.dtln is None):
         kind = "mask"
     if kind == "larsnet":
         scene, mixture, errors = _larsnet(library, samples, rng)
     else:
-        scene = draw_scene(library, samples, rng)
+        scene = draw_scene(library, samples, rng, "vocals" if kind == "dtln" else None)
         mixture = scene.mixture
-        kind, errors = _degrade(kind, scene, rng, recipe)
+        if kind == "dtln" and library.dtln is not None:
+            errors = errors_of_estimate(scene, separate_with_dtln(library.dtln, mixture), mixture)
+        else:
+            kind, errors = _degrade(kind, scene, rng, recipe)
     errors = _scale(scene.target, errors, rng)
     artifact = add([scene.target, *errors.values()])
     peak = max(float(np.abs(audio).max()) for audio in (scene.target, artifact, mixture))

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from stemprover.data.dtln import find_models
 from stemprover.data.sources import Recording, open_recording
 from stemprover.errors import TrainingError
 from stemprover.stems.names import guess_stem_class, is_mixture_name
@@ -60,12 +61,15 @@ class Library:
         Unaccompanied singing.
     samples : Mapping[str, tuple[Recording, ...]]
         One-shots and loops by stem class.
+    dtln : Path | None
+        Folder of the DTLN models.
     """
 
     songs: Mapping[str, tuple[Recording, ...]]
     kits: tuple[Kit, ...]
     solos: tuple[Recording, ...]
     samples: Mapping[str, tuple[Recording, ...]]
+    dtln: Path | None
 
 
 def open_library(data: Path, cache: Path, split: str) -> Library:
@@ -94,6 +98,7 @@ def open_library(data: Path, cache: Path, split: str) -> Library:
         kits=tuple(_kit(data / "drumkits" / name, cache, split) for name in TRAIN_KITS if _has_kit(data, name)),
         solos=tuple(open_recording(path, cache, split, "solo", path.stem, "vocals") for path in solos),
         samples=_samples(sorted(data.glob("oneshots/*.flac")), cache, split),
+        dtln=find_models(data),
     )
     if not library.songs and not library.kits:
         expected = "multitrack/tracks.csv, drumkits/ or one folder per song with one file per stem"

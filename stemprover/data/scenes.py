@@ -56,9 +56,9 @@ def loudness(audio: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(audio))))
 
 
-def draw_scene(library: Library, samples: int, rng: np.random.Generator) -> Scene:
-    """Draw a random scene of ``samples`` samples; its target is never silent."""
-    stem_class = str(rng.choice(list(_TARGETS), p=list(_TARGETS.values())))
+def draw_scene(library: Library, samples: int, rng: np.random.Generator, stem_class: str | None = None) -> Scene:
+    """Draw a random scene of ``samples`` samples, for any or one class of target; the target is never silent."""
+    stem_class = stem_class or str(rng.choice(list(_TARGETS), p=list(_TARGETS.values())))
     if stem_class == "kit" and library.kits:
         return _finish(draw_kit_scene(library, samples, rng)[0], rng)
     stem_class = "drums" if stem_class == "kit" else stem_class

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-import soundfile
 
 from stemprover.data.synth import RATE, VOICES, Note, render_drum, reverberate
 
-__all__ = ["SYNTH_CLASSES", "render_song", "render_stem", "spread", "write_songs"]
+__all__ = ["SYNTH_CLASSES", "render_song", "render_stem", "spread"]
 
 SYNTH_CLASSES = ("vocals", "drums", "bass", "other")
 _SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 3, 5, 7, 10), (0, 2, 4, 7, 9))
@@ -21,72 +16,15 @@ _BASS_VOICES = ("subtractive", "subtractive", "fm", "pluck", "additive")
 _LEAD_VOICES = ("additive", "fm", "pluck", "subtractive")
 
 
-def render_song(seed: Sequence[int], seconds: float) -> Mapping[str, np.ndarray]:
+def render_song(seed: int | tuple[int, ...], seconds: float) -> Mapping[str, np.ndarray]:
     """Return one stem per class in the same key and tempo, each float32 ``[2, samples]``; their sum is the mixture."""
     samples = int(seconds * RATE)
-    tempo_key = np.random.default_rng([*seed, 0]).integers(0, 2**31)
+    base = (seed,) if isinstance(seed, int) else seed
+    tempo_key = np.random.default_rng([*base, 0]).integers(0, 2**31)
     return {
-        name: render_stem(name, samples, np.random.default_rng([*seed, number + 1]), song=int(tempo_key))
+        name: render_stem(name, samples, np.random.default_rng([*base, number + 1]), song=int(tempo_key))
         for number, name in enumerate(SYNTH_CLASSES)
     }
-
-
-def write_songs(
-    out: Path,
-    count: int,
-    seconds: float = 30.0,
-    seed: int = 0,
-    jobs: int = 1,
-    progress: Callable[[int], None] | None = None,
-) -> int:
-    """Write songs ``0 .. count - 1`` as ``out/song-0000/<stem>.flac``; whole ones that are there already are kept.
-
-    Parameters
-    ----------
-    out : Path
-        Folder of songs, usable as a data folder by ``stemprover data pairs``.
-    count : int
-        Number of songs the folder shall have.
-    seconds : float
-        Length of each.
-    seed : int
-        A song depends on seed and its number only.
-    jobs : int
-        Parallel processes.
-    progress : callable, optional
-        Called with 1 after each written song.
-
-    Returns
-    -------
-    int
-        Number of songs written now.
-    """
-    missing = [number for number in range(count) if not (out / f"song-{number:04d}").is_dir()]
-    out.mkdir(parents=True, exist_ok=True)
-    write = functools.partial(_write_song, out, seconds, seed)
-    if jobs <= 1:
-        for number in missing:
-            write(number)
-            if progress is not None:
-                progress(1)
-        return len(missing)
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        for _ in pool.map(write, missing):
-            if progress is not None:
-                progress(1)
-    return len(missing)
-
-
-def _write_song(out: Path, seconds: float, seed: int, number: int) -> None:
-    """Write into a hidden folder and rename it, so that a song is whole or absent."""
-    partial = out / f".song-{number:04d}.partial"
-    partial.mkdir(exist_ok=True)
-    stems = render_song([seed, number], seconds)
-    peak = np.abs(np.sum(list(stems.values()), axis=0)).max()
-    gain = np.float32(0.9 / max(peak, *(np.abs(stem).max() for stem in stems.values())))
-    for name, stem in stems.items():
-        soundfile.write(partial / f"{name}.flac", stem.T * gain, RATE, subtype="PCM_24")
-    partial.rename(out / f"song-{number:04d}")
 
 
 def render_stem(stem_class: str, samples: int, rng: np.random.Generator, song: int | None = None) -> np.ndarray:
