@@ -1,6 +1,6 @@
 """Write ``docs/cli.md`` from the command line's own help; ``--check`` only compares.
 
-    python docs/generate.py [--check]
+python docs/generate.py [--check]
 """
 
 from __future__ import annotations
@@ -37,9 +37,7 @@ def sections(command: click.Command, context: click.Context) -> Iterator[str]:
 
 def _context(command: click.Command, name: str, parent: click.Context | None = None) -> click.Context:
     flags = command.context_settings.get("help_option_names")
-    return click.Context(
-        command, parent, name, terminal_width=WIDTH, max_content_width=WIDTH, help_option_names=flags
-    )
+    return click.Context(command, parent, name, terminal_width=WIDTH, max_content_width=WIDTH, help_option_names=flags)
 
 
 def render() -> str:

@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
-from stemprover.errors import StemProverError
+from stemprover.errors import AudioError, OutputError, StemSetError
 
-__all__ = ["PerThread", "run_jobs"]
+__all__ = ["InputFailure", "PerThread", "run_jobs"]
+
+InputFailure = AudioError | StemSetError | OutputError
+"""What can be wrong with one input; any other error would meet every input and ends the run."""
 
 JobT = TypeVar("JobT")
 ResultT = TypeVar("ResultT")
@@ -32,8 +35,8 @@ class PerThread(Generic[ResultT]):
 
 def run_jobs(
     jobs: Sequence[JobT], work: Callable[[JobT], ResultT], workers: int, cancelled: threading.Event
-) -> Iterator[tuple[JobT, ResultT | StemProverError]]:
-    """Run every job and yield results in the order of the jobs; a job that fails does not stop the others.
+) -> Iterator[tuple[JobT, ResultT | InputFailure]]:
+    """Run every job and yield results in the order of the jobs; an input that fails does not stop the others.
 
     Parameters
     ----------
@@ -62,10 +65,10 @@ def run_jobs(
             raise
 
 
-def _attempt(work: Callable[[JobT], ResultT], job: JobT) -> ResultT | StemProverError:
+def _attempt(work: Callable[[JobT], ResultT], job: JobT) -> ResultT | InputFailure:
     try:
         return work(job)
-    except StemProverError as error:
+    except (AudioError, StemSetError, OutputError) as error:
         return error
 
 

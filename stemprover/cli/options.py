@@ -12,7 +12,7 @@ import click
 from stemprover.errors import OptionError
 
 if TYPE_CHECKING:
-    from stemprover.enhance import AdapterChoice
+    from stemprover.routing import AdapterChoice
 
 __all__ = [
     "DEVICES",
@@ -59,7 +59,7 @@ def adapter_choices(texts: tuple[str, ...]) -> tuple[AdapterChoice, ...]:
     OptionError
         Without a name, or if the strength is no number.
     """
-    from stemprover.enhance import AdapterChoice
+    from stemprover.routing import AdapterChoice
 
     choices = []
     for text in texts:

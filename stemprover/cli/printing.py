@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from stemprover.enhance import Enhanced
@@ -42,29 +44,27 @@ def print_detections(enhanced: Enhanced) -> None:
 
 def print_result(summary: Summary, reports: Iterable[Path], metrics: Mapping[str, Mapping[str, Any]]) -> None:
     """Print what was done to one stem and where the files are."""
-    console = _console()
     counts = Counter(item["artifact"] for item in summary["plan"])
     kinds = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
     what = (
         f"repaired {summary['repaired_s']:.1f} s of {summary['duration_s']:.1f} s ({kinds})" if counts else "unchanged"
     )
-    console.print(f"{summary['input']}: {what}", soft_wrap=True, markup=False, highlight=False)
+    click.echo(f"{summary['input']}: {what}")
     for label, path in (("wrote", summary["output"]), *(("report", path) for path in reports)):
-        console.print(f"  {label:<6} {path}", soft_wrap=True, markup=False, highlight=False)
+        click.echo(f"  {label:<6} {path}")
     for name in (name for name in _HEADLINES if name in metrics):
         row = metrics[name]
-        console.print(f"  {name:<6} {row['before']:.2f} -> {row['after']:.2f} {row['unit']}".rstrip(), highlight=False)
+        click.echo(f"  {name:<30} {row['before']:.2f} -> {row['after']:.2f} {row['unit']}".rstrip())
     _print_unrepaired(summary)
+    for fault in summary["faults"]:
+        click.echo(f"stemprover: warning: plugin {fault['name']} was left out: {fault['reason']}", err=True)
 
 
 def _print_unrepaired(summary: Summary) -> None:
     """One line per artifact that was found and has no adapter, with the command that installs one."""
-    hints: dict[tuple[str, str], int] = Counter(
-        (item["artifact"], item["install"] or "no adapter is known; --generic lets the base alone try")
-        for item in summary.get("unrepaired", ())
-    )
+    hints: dict[tuple[str, str], int] = Counter((item["artifact"], item["install"]) for item in summary["unrepaired"])
     for (artifact, hint), count in sorted(hints.items()):
-        _console().print(f"  left   {artifact} {count}: {hint}", soft_wrap=True, markup=False, highlight=False)
+        click.echo(f"  left   {artifact} {count}: {hint}")
 
 
 def _finding(item: Mapping[str, Any]) -> list[str]:
@@ -81,15 +81,11 @@ def _finding(item: Mapping[str, Any]) -> list[str]:
 def _print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> None:
     listed = list(rows)
     if not listed:
-        _console().print(f"{title}: {empty}", soft_wrap=True, markup=False, highlight=False)
+        click.echo(f"{title}: {empty}")
         return
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(title), title_justify="left")
     for column in columns:
         table.add_column(column, justify="left" if column in ("artifact", "adapter") else "right")
     for row in listed:
         table.add_row(*row)
-    _console().print(table)
-
-
-def _console() -> Console:
-    return Console(highlight=False)
+    Console(highlight=False).print(table)

@@ -6,12 +6,11 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from stemprover.cli.batch import PerThread, run_jobs
+from stemprover.cli.batch import InputFailure, PerThread, run_jobs
 from stemprover.cli.exits import EXIT_BAD_INPUT, print_error
 from stemprover.cli.files import Job, Selection, Target, plan_jobs
 from stemprover.cli.progress import FileProgress, ProgressDisplay
 from stemprover.enhance import Enhanced, Enhancer, Settings
-from stemprover.errors import StemProverError
 from stemprover.stems import StemSet
 
 __all__ = ["FinishStep", "Run", "ShowStep"]
@@ -72,7 +71,7 @@ class Run:
                 return self._one(job, enhancers.get(), display)
 
             for job, results in run_jobs(jobs, work, self.workers, display.cancelled):
-                if isinstance(results, StemProverError):
+                if isinstance(results, InputFailure):
                     failed = True
                     print_error(results)
                     continue
