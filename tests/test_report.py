@@ -342,6 +342,9 @@ def test_paths() -> None:
     assert line_path(np.array([0.0, 1.0]), 0.0, 1.0) == "M0.0 100.0L1000.0 0.0"
     assert line_path(np.array([]), 0.0, 1.0) == area_path(np.array([]), 0.0, 1.0) == step_path(np.array([]), 0, 1) == ""
     assert step_path(np.array([1.0, 0.5]), 0.0, 1.0) == "M0 100V0.0H500.0V50.0H1000.0V100Z"
+    quiet = np.array([1.0, 0.0, 0.0, 0.0, 1.0])
+    assert line_path(quiet, 0.0, 1.0) == "M0.0 0.0L300.0 100.0M700.0 100.0L1000.0 0.0"
+    assert line_path(np.zeros(5), 0.0, 1.0) == ""
     peak = np.zeros(10_000)
     peak[1234] = 1.0
     assert downsample_max(peak).max() == 1.0
@@ -355,9 +358,8 @@ def test_artifacts_keep_their_colours() -> None:
     assert len(set(mixed.values())) == 4
 
 
-@pytest.mark.browser
-def test_page_opens_in_a_browser(page: Path, tmp_path: Path) -> None:
-    """Every player knows its length, every picture is decoded, no script error, and nothing was asked for outside."""
+def open_in_browser(page: Path, profile: Path) -> str:
+    """The ``<html ...>`` tag after the page's scripts have run."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
         pytest.skip("Chromium is not installed")
@@ -365,15 +367,44 @@ def test_page_opens_in_a_browser(page: Path, tmp_path: Path) -> None:
         "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
         "--disable-component-update --disable-sync --virtual-time-budget=10000 --dump-dom"
     )
-    result = subprocess.run(
-        [browser, *switches.split(), f"--user-data-dir={tmp_path}", page.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
+    command = [browser, *switches.split(), f"--user-data-dir={profile}", page.as_uri()]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     opening = re.search(r"<html[^>]*>", result.stdout)
     assert opening is not None
-    assert 'data-ready="3 players, 3 pictures"' in opening[0], opening[0]
-    assert 'data-requests="0"' in opening[0]
-    assert "data-error" not in opening[0]
+    return opening[0]
+
+
+@pytest.mark.browser
+def test_page_opens_in_a_browser(page: Path, tmp_path: Path) -> None:
+    """Every player knows its length, every picture is decoded, no script error, and nothing was asked for outside."""
+    opening = open_in_browser(page, tmp_path)
+    assert 'data-ready="3 players, 3 pictures"' in opening, opening
+    assert 'data-requests="0"' in opening
+    assert "data-error" not in opening
+
+
+_SWITCH_AND_SEEK = """<script>
+const audible = () => [...document.querySelectorAll("audio")].filter((audio) => !audio.muted);
+const seek = document.querySelector(".seek");
+const began = audible()[0].dataset.track;
+seek.value = 1.5;
+seek.dispatchEvent(new Event("input"));
+document.querySelector('input[value="after"]').click();
+const heard = audible().map((audio) => audio.dataset.track + "@" + audio.currentTime);
+document.dispatchEvent(new KeyboardEvent("keydown", { key: "3" }));
+const difference = audible()[0];
+document.documentElement.dataset.seen = [began, ...heard, difference.dataset.track, difference.volume < 1].join(" ");
+document.querySelector('[data-toggle="1"]').click();
+document.documentElement.dataset.hidden = [...document.querySelectorAll(".boxes .art-1")].every(
+  (box) => box.style.display === "none");
+</script>"""
+
+
+@pytest.mark.browser
+def test_switching_players_keeps_the_position(page: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "page.html"
+    copy.write_text(page.read_text("utf-8").replace("</body>", _SWITCH_AND_SEEK + "</body>"), encoding="utf-8")
+    opening = open_in_browser(copy, tmp_path / "profile")
+    assert 'data-seen="before after@1.5 difference true"' in opening, opening
+    assert 'data-hidden="true"' in opening
+    assert "data-error" not in opening

@@ -129,9 +129,9 @@ def analyse(before: AudioSource, after: AudioSource | None) -> Analysis:
     margin = frames.window.size
     for first, last in _blocks(frames, before.format.channels):
         start, stop = int(frames.edges[first]) - margin, int(frames.edges[last]) + margin
-        signals = [np.nan_to_num(before.read(start, stop))]
+        signals = [before.read(start, stop)]
         if after is not None:
-            signals.append(np.nan_to_num(after.read(start, stop)))
+            signals.append(after.read(start, stop))
             signals.append(signals[1] - signals[0])
         for kind, audio in enumerate(signals):
             power[kind, :, first:last], squares[kind, first:last] = frames.columns(audio, first, last, start)

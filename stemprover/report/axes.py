@@ -8,7 +8,7 @@ import numpy as np
 
 __all__ = ["MelAxis", "Tick", "clock", "frequency_ticks", "time_ticks"]
 
-_HZ_TICKS = (50, 100, 250, 500, 1000, 2000, 4000, 8000, 16_000)
+_HZ_TICKS = (100, 250, 500, 1000, 2000, 4000, 8000, 16_000)
 _TIME_STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200)
 _TOP_HZ = 24_000.0
 
@@ -41,7 +41,7 @@ class MelAxis:
         return 700.0 * np.expm1(np.linspace(0.0, np.log1p(self.top_hz / 700.0), rows + 1))
 
 
-def frequency_ticks(axis: MelAxis, minimum_gap: float = 0.05) -> tuple[Tick, ...]:
+def frequency_ticks(axis: MelAxis, minimum_gap: float = 0.048) -> tuple[Tick, ...]:
     """Round frequencies that fit on the axis without touching; labels like ``500`` and ``2k``."""
     ticks: list[Tick] = []
     for hertz in reversed(_HZ_TICKS):

@@ -23,26 +23,32 @@ class Range:
 
 
 def _points(values: np.ndarray, low: float, high: float) -> list[str]:
-    """Points of a curve; each value sits in the middle of its share of the width."""
+    """Points of a curve; each value sits in the middle of its share of the width, the outer ones at the edges."""
     across = (np.arange(values.size) + 0.5) / max(values.size, 1) * _WIDTH
-    if values.size:
+    if values.size > 1:
         across[0], across[-1] = 0.0, _WIDTH
     down = (1.0 - np.clip((values - low) / max(high - low, 1e-9), 0.0, 1.0)) * _HEIGHT
-    return [f"{x:.1f} {y:.1f}" for x, y in zip(across, down, strict=True)]
+    points = [f"{x:.1f} {y:.1f}" for x, y in zip(across, down, strict=True)]
+    return points if len(points) != 1 else [f"0.0 {down[0]:.1f}", f"{_WIDTH:.1f} {down[0]:.1f}"]
 
 
 def line_path(values: np.ndarray, low: float, high: float) -> str:
-    """SVG path of a curve: ``M x y L x y ...``; empty for no values."""
+    """SVG path of a curve, ``M x y L x y ...``, with gaps where it would run along the lower edge."""
     points = _points(values, low, high)
-    if len(points) == 1:
-        points.append(f"{_WIDTH:.1f} {points[0].split()[1]}")
-    return "M" + "L".join(points) if points else ""
+    below = np.resize(values <= low, len(points)) if values.size else np.zeros(0, dtype=bool)
+    hidden = below & np.append(True, below[:-1]) & np.append(below[1:], True) if values.size else below
+    pen_up, path = True, []
+    for point, skip in zip(points, hidden, strict=True):
+        if not skip:
+            path.append(("M" if pen_up else "L") + point)
+        pen_up = bool(skip)
+    return "".join(path)
 
 
 def area_path(values: np.ndarray, low: float, high: float) -> str:
     """SVG path of the area under a curve."""
-    line = line_path(values, low, high)
-    return f"{line}L{_WIDTH:.1f} {_HEIGHT:.1f}L0 {_HEIGHT:.1f}Z" if line else ""
+    points = _points(values, low, high)
+    return f"M{'L'.join(points)}L{_WIDTH:.1f} {_HEIGHT:.1f}L0.0 {_HEIGHT:.1f}Z" if points else ""
 
 
 def step_path(values: np.ndarray, low: float, high: float) -> str:

@@ -39,7 +39,7 @@ class AudioSource(Protocol):
         ...
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Return samples ``[channels, stop - start]`` as float64, zeros outside the file."""
+        """Return finite samples ``[channels, stop - start]`` as float64, zeros outside the file."""
         ...
 
 

@@ -85,7 +85,13 @@ def _boxes(regions: Sequence[Region], axis: MelAxis, duration_s: float, styles: 
 
 def _pictures(analysis: Analysis) -> list[dict[str, Any]]:
     top = top_db(analysis)
-    pictures = [{"key": "before", "title": "Before", "uri": data_uri(spectrogram_image(analysis.before_db, top))}]
+    pictures = [
+        {
+            "key": "before",
+            "title": "Stem" if analysis.after_db is None else "Before",
+            "uri": data_uri(spectrogram_image(analysis.before_db, top)),
+        }
+    ]
     if analysis.after_db is not None:
         pictures.append({"key": "after", "title": "After", "uri": data_uri(spectrogram_image(analysis.after_db, top))})
         pictures.append({"key": "change", "title": "What changed", "uri": data_uri(change_image(analysis, top))})
@@ -140,10 +146,14 @@ def _facts(report: ReportInput, regions: Sequence[Region]) -> list[dict[str, str
     severity = None if worst is None else worst.severity
     spent = sum(float(value) for value in (summary.get("timings_s") or {}).values())
     share = f"{repaired_s / duration:.0%} of the file" if duration else ""
-    pace = f"{duration / spent:.1f} x real time" if spent and duration else ""
+    pace = f"{duration / spent:.1f} \u00d7 real time" if spent and duration else ""
     return [
         {"name": "Repairs" if report.after is not None else "Planned", "value": str(repairs), "note": _kinds(regions)},
-        {"name": "Repaired time", "value": seconds(repaired_s), "note": share},
+        {
+            "name": "Planned time" if report.after is None else "Repaired time",
+            "value": seconds(repaired_s),
+            "note": share,
+        },
         {
             "name": "Highest severity",
             "value": "none" if severity is None else f"{severity:.0%}",

@@ -100,9 +100,9 @@ def _boost_db(difference: np.ndarray) -> float:
 
 
 def _read(before: AudioSource, after: AudioSource | None, start: int, stop: int) -> dict[str, np.ndarray]:
-    signals = {"before": np.nan_to_num(before.read(start, stop))}
+    signals = {"before": before.read(start, stop)}
     if after is not None:
-        signals["after"] = np.nan_to_num(after.read(start, stop))
+        signals["after"] = after.read(start, stop)
         signals["difference"] = signals["after"] - signals["before"]
     return signals
 
