@@ -265,7 +265,7 @@ def test_players_hold_the_same_excerpt() -> None:
 
 
 def test_long_excerpts_are_cut_and_packed() -> None:
-    audio = 0.3 * np.random.default_rng(0).standard_normal((2, 70 * 22_050)).clip(-3, 3)
+    audio = 0.3 * np.random.default_rng(0).standard_normal((1, 70 * 22_050)).clip(-3, 3)
     stem = Stem.from_array(audio, 22_050)
     excerpt = cut_excerpt(stem, None, 5.0)
     assert excerpt.codec == "MP3"

@@ -1,17 +1,8 @@
 """Metrics with known ranges, units and blind spots."""
 
 from stemprover.evaluation.bleed import bleedless, fullness
-from stemprover.evaluation.metrics import (
-    METRICS,
-    Comparison,
-    Metric,
-    SegmentScores,
-    Summary,
-    compare,
-    evaluate,
-    evaluate_segments,
-    summarise,
-)
+from stemprover.evaluation.metrics import METRICS, Comparison, Metric, compare, evaluate
+from stemprover.evaluation.segments import SegmentScores, Summary, evaluate_segments, summarise
 from stemprover.evaluation.spectral import (
     frequency_response_bands,
     frequency_response_deviation,

@@ -213,6 +213,7 @@ def _context(report: ReportInput) -> dict[str, Any]:
         "regions": [region for region in regions if region.adapter][:_MOST_ROWS],
         "hidden_rows": max(sum(region.adapter is not None for region in regions) - _MOST_ROWS, 0),
         "unrepaired": list(summary.get("unrepaired") or ())[:_MOST_ROWS],
+        "hidden_left": max(len(summary.get("unrepaired") or ()) - _MOST_ROWS, 0),
         "metrics": _metric_rows(report.metrics),
         "settings": setting_rows(summary.get("settings") or {}),
         "timings": [(name, value, value / max(*timings.values(), 1e-9)) for name, value in timings.items()],

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 __all__ = ["Region", "collect_regions", "most_repaired_start"]
 
 
@@ -38,22 +40,29 @@ class Region:
     strength: float | None = None
 
 
-def _overlap(a: Mapping[str, Any], b: Mapping[str, Any]) -> float:
-    """Area that two rectangles share, in seconds times Hz."""
-    seconds = min(a["end_s"], b["end_s"]) - max(a["start_s"], b["start_s"])
-    hertz = min(a["high_hz"], b["high_hz"]) - max(a["low_hz"], b["low_hz"])
-    return float(max(seconds, 0.0) * max(hertz, 0.0))
-
-
 def _geometry(item: Mapping[str, Any]) -> dict[str, Any]:
     return {key: item[key] for key in ("artifact", "start_s", "end_s", "low_hz", "high_hz")}
 
 
-def _best_plan(detection: Mapping[str, Any], plan: Sequence[Mapping[str, Any]]) -> int | None:
-    """Index of the plan item of the same artifact that covers most of a detection."""
-    areas = [_overlap(detection, item) if item["artifact"] == detection["artifact"] else 0.0 for item in plan]
-    best = max(range(len(areas)), key=areas.__getitem__, default=None)
-    return best if best is not None and areas[best] > 0 else None
+class _Plan:
+    """Plan items by artifact, with their rectangles as arrays: files of an hour hold thousands."""
+
+    def __init__(self, items: Sequence[Mapping[str, Any]]) -> None:
+        self._places: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        for artifact in {item["artifact"] for item in items}:
+            places = np.array([place for place, item in enumerate(items) if item["artifact"] == artifact])
+            edges = [[items[k][key] for key in ("start_s", "end_s", "low_hz", "high_hz")] for k in places]
+            self._places[artifact] = places, np.array(edges, dtype=np.float64).T
+
+    def best(self, detection: Mapping[str, Any]) -> int | None:
+        """Place of the item of the same artifact that covers most of a detection, in seconds times Hz."""
+        if detection["artifact"] not in self._places:
+            return None
+        places, (start, end, low, high) = self._places[detection["artifact"]]
+        seconds = np.minimum(end, detection["end_s"]) - np.maximum(start, detection["start_s"])
+        hertz = np.minimum(high, detection["high_hz"]) - np.maximum(low, detection["low_hz"])
+        area = np.maximum(seconds, 0.0) * np.maximum(hertz, 0.0)
+        return int(places[area.argmax()]) if area.max() > 0 else None
 
 
 def collect_regions(summary: Mapping[str, Any]) -> tuple[Region, ...]:
@@ -73,11 +82,12 @@ def collect_regions(summary: Mapping[str, Any]) -> tuple[Region, ...]:
         In order of time.
     """
     plan: Sequence[Mapping[str, Any]] = summary.get("plan") or ()
+    planned = _Plan(plan)
     regions: list[Region] = []
     used: set[int] = set()
     for detection in summary.get("detections") or ():
         seen = {"confidence": detection.get("confidence"), "severity": detection.get("severity")}
-        index = _best_plan(detection, plan)
+        index = planned.best(detection)
         if index is not None:
             used.add(index)
             seen |= {"adapter": plan[index].get("adapter"), "strength": plan[index].get("strength")}
@@ -108,13 +118,13 @@ def most_repaired_start(regions: Iterable[Region], duration_s: float, window_s: 
     last = max(duration_s - window_s, 0.0)
     flagged = list(regions)
     chosen = [region for region in flagged if region.adapter] or flagged
-    candidates = sorted({min(max(region.start_s - 0.5, 0.0), last) for region in chosen} | {0.0})
-
-    def weight(start: float) -> float:
-        stop = start + window_s
-        return sum(
-            max(min(region.end_s, stop) - max(region.start_s, start), 0.0) * (region.severity or 0.5)
-            for region in chosen
-        )
-
-    return max(candidates, key=weight) if last else 0.0
+    if not last or not chosen:
+        return 0.0
+    starts, ends = (np.array([getattr(region, name) for region in chosen]) for name in ("start_s", "end_s"))
+    weights = np.array([0.5 if region.severity is None else region.severity for region in chosen])
+    candidates = np.unique(np.clip(starts - 0.5, 0.0, last))
+    held = [
+        float(np.sum(np.maximum(np.minimum(ends, first + window_s) - np.maximum(starts, first), 0.0) * weights))
+        for first in candidates
+    ]
+    return float(candidates[int(np.argmax(held))])
