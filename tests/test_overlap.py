@@ -28,6 +28,12 @@ def test_an_empty_fade_is_empty() -> None:
     assert fade(0, "power").shape == (0,)
 
 
+def test_fades_that_meet_multiply() -> None:
+    weights = SampleRange(0, 10, 8, 8).weights()
+    rising = np.append(fade(8), [1.0, 1.0])
+    np.testing.assert_allclose(weights, rising * rising[::-1])
+
+
 def test_the_power_law_would_bulge_where_repairs_agree() -> None:
     ranges = [SampleRange(0, 3000, 0, 1000), SampleRange(2000, 5000, 1000, 0)]
     bulge = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -67,11 +68,17 @@ def test_a_stretch_is_cut_in_its_pauses() -> None:
 
 
 def test_a_stretch_without_pauses_is_cut_at_a_transient() -> None:
-    envelope = np.full(400, -30.0)
-    envelope[195:] = -20.0
-    segments = plan(envelope, [(0.0, 400 * HOP_S)])
-    assert len(segments) == 2
-    assert (segments[0].release_s + segments[0].stop_s) / 2 / HOP_S == pytest.approx(195, abs=3)
+    envelope = np.full(400, -20.0)
+    envelope[185:205] = -10.0  # arithmetic would cut at 200
+    first, _ = plan(envelope, [(0.0, 400 * HOP_S)])
+    assert (first.release_s + first.stop_s) / 2 / HOP_S == pytest.approx(185, abs=3)
+
+
+@given(st.integers(256, 3000), st.integers(0, 2**32 - 1))
+def test_a_stretch_is_cut_no_more_often_than_needed(hops: int, seed: int) -> None:
+    segments = plan(np.random.default_rng(seed).uniform(-90, 0, hops), [(0.0, hops * HOP_S)], search_s=1.0)
+    overlap = round((segments[0].stop_s - segments[0].release_s) / HOP_S)
+    assert len(segments) == math.ceil((hops - overlap) / (255 - overlap))
 
 
 def test_edges_of_a_region_move_outwards_to_a_pause() -> None:
