@@ -35,6 +35,7 @@ _REVISION = 1  # raise when a feature keeps its name but changes its meaning
 _WEIGHT_EXPONENT = 0.15  # of power, for averages of phase cues
 
 SOURCES = ("drums", "vocals", "bass", "other")
+_HEARD_DB = -60.0
 _DRUM_PARTS = frozenset({"drums", "kick", "snare", "toms", "hihat", "cymbals"})
 _CONTEXT = (
     "level_in_moment",
@@ -48,6 +49,27 @@ _CONTEXT = (
     "sibling_fine_correlation",
     "sibling_coherence",
     "energy_under_sibling",
+    "phase_lock",
+)
+_HABITS = (  # a separator treats a whole stem alike, so the block's average says what kind of stem this is
+    "flatness",
+    "fine_spread",
+    "hole_share",
+    "hole_depth",
+    "peak_share",
+    "grid_time_1",
+    "grid_time_2",
+    "grid_time_4",
+    "grid_bins_1",
+    "grid_bins_2",
+    "grid_diagonal",
+    "delay_jitter",
+    "frequency_jitter",
+    "frequency_deviation",
+    "stereo_coherence",
+    "stereo_phase_noise",
+    "phase_lock",
+    "sibling_fine_correlation",
 )
 
 
@@ -89,7 +111,7 @@ def _own_cues(spectrum: Tensor, stem: Voice, spec: SpectralSpec) -> dict[str, Te
 
 
 def _surroundings(cues: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Values of the previous and next cell, of the bands below and above, and the distance from the band's median."""
+    """Values of the neighbours in time and band, medians in the band, and means over the audible part of the block."""
     result = {}
     for name in _CONTEXT:
         value = cues[name]
@@ -98,6 +120,12 @@ def _surroundings(cues: Mapping[str, Tensor]) -> dict[str, Tensor]:
         result[f"{name}@below"] = torch.cat([value[:, :1], value[:, :-1]], 1)
         result[f"{name}@above"] = torch.cat([value[:, 1:], value[:, -1:]], 1)
         result[f"{name}@median"] = value.median(0, keepdim=True).values.expand_as(value)
+    heard = (cues["level_in_block"] > _HEARD_DB).float()
+    share = heard.sum().clamp(min=1)
+    for name in _HABITS:
+        value = cues[name]
+        result[f"{name}@band"] = ((value * heard).sum(0) / heard.sum(0).clamp(min=1)).expand_as(value)
+        result[f"{name}@block"] = ((value * heard).sum() / share).expand_as(value)
     return result
 
 
@@ -164,7 +192,7 @@ def cell_features(block: AnalysisBlock, spec: SpectralSpec = SPEC) -> CellFeatur
         Finite for every input, including silence and mono.
     """
     cues, affinity = _all_cues(block, spec)
-    values = torch.stack(list(cues.values()), -1).nan_to_num(0.0, 0.0, 0.0)
+    values = torch.stack([cues[name] for name in feature_names(spec)], -1).nan_to_num(0.0, 0.0, 0.0)
     return CellFeatures(values.float().cpu().numpy(), affinity)
 
 

@@ -8,7 +8,7 @@ touch and together stay mostly flagged are joined again.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -43,6 +43,9 @@ class _Box:
 
     def cut(self, grid: np.ndarray) -> np.ndarray:
         return grid[self.start : self.stop, self.low : self.high]
+
+    def area(self) -> int:
+        return (self.stop - self.start) * (self.high - self.low)
 
     def join(self, other: _Box) -> _Box:
         return _Box(
@@ -89,23 +92,20 @@ def flag_cells(probability: np.ndarray, audible: np.ndarray, threshold: Threshol
     labels, count = ndimage.label(candidates, structure=np.ones((3, 3)))
     if count == 0:
         return np.zeros(probability.shape, np.int32)
-    index = np.arange(1, count + 1)
-    strongest = ndimage.maximum(probability, labels, index)
-    area = ndimage.sum_labels(candidates, labels, index)
+    strongest = ndimage.maximum(probability, labels, np.arange(1, count + 1))
+    area = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     kept = np.concatenate([[False], (strongest >= threshold.seed) & (area >= min_cells)])
     return np.where(kept[labels], labels, 0).astype(np.int32)
 
 
-def _bounds(mask: np.ndarray, offset: _Box) -> _Box | None:
+def _bounds(labels: np.ndarray, number: int, box: _Box) -> _Box | None:
+    """The smallest box inside ``box`` that holds all of its cells with this label; None if there are none."""
+    mask = box.cut(labels) == number
     times, bands = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if times.size == 0:
         return None
-    return _Box(
-        offset.start + int(times[0]),
-        offset.start + int(times[-1]) + 1,
-        offset.low + int(bands[0]),
-        offset.low + int(bands[-1]) + 1,
-    )
+    time, band = box.start, box.low
+    return _Box(time + int(times[0]), time + int(times[-1]) + 1, band + int(bands[0]), band + int(bands[-1]) + 1)
 
 
 def _halves(box: _Box) -> Iterator[tuple[_Box, _Box]]:
@@ -115,50 +115,48 @@ def _halves(box: _Box) -> Iterator[tuple[_Box, _Box]]:
         yield dataclasses.replace(box, high=band), dataclasses.replace(box, low=band)
 
 
-def _area(box: _Box | None) -> int:
-    return 0 if box is None else (box.stop - box.start) * (box.high - box.low)
+def _boxes(labels: np.ndarray, number: int, box: _Box) -> Iterator[_Box]:
+    """Cover a region by boxes that are at least ``_FILL`` full."""
+    tight = _bounds(labels, number, box)
+    if tight is None:
+        return
+    if (tight.cut(labels) == number).mean() >= _FILL:
+        yield tight
+        return
+    pairs = [[_bounds(labels, number, half) for half in halves] for halves in _halves(tight)]
+    best = min(pairs, key=lambda pair: sum(half.area() for half in pair if half))
+    for half in best:
+        if half:
+            yield from _boxes(labels, number, half)
 
 
-def _boxes(mask: np.ndarray, box: _Box) -> list[_Box]:
-    """Cover a region by boxes that are at least ``_FILL`` full; iterative, as a region may be as long as the file."""
-    done, todo = [], [box]
-    while todo:
-        tight = _bounds(todo[-1].cut(mask), todo.pop())
-        if tight is None:
-            continue
-        if tight.cut(mask).mean() >= _FILL:
-            done.append(tight)
-            continue
-        pairs = [[_bounds(half.cut(mask), half) for half in halves] for halves in _halves(tight)]
-        best = min(pairs, key=lambda pair: _area(pair[0]) + _area(pair[1]))
-        todo += [half for half in best if half is not None]
-    return done
-
-
-def _joined(boxes: list[_Box], flagged: np.ndarray) -> list[_Box]:
-    """Join neighbours in order of time as long as their common box stays mostly flagged."""
-    result: list[_Box] = []
-    for box in sorted(boxes, key=lambda item: (item.start, item.low)):
-        current = box
-        for other in [item for item in result if item.near(current)]:
-            both = current.join(other)
-            if both.cut(flagged).mean() >= _FILL:
-                result.remove(other)
-                current = both
-        result.append(current)
-    return result
-
-
-def _regions(labels: np.ndarray) -> Iterator[tuple[np.ndarray, _Box]]:
-    """Yield each region's mask and bounding box, long ones in stretches so that searching for cuts stays cheap."""
+def _region_boxes(labels: np.ndarray) -> Iterator[_Box]:
+    """Cover all regions, long ones in stretches so that searching for cuts stays cheap."""
     from scipy import ndimage
 
     for number, place in enumerate(ndimage.find_objects(labels), start=1):
-        if place is None:
-            continue
-        times, bands = place
-        for start in range(times.start, times.stop, _STRETCH_CELLS):
-            yield labels == number, _Box(start, min(start + _STRETCH_CELLS, times.stop), bands.start, bands.stop)
+        if place is not None:
+            times, bands = place
+            for start in range(times.start, times.stop, _STRETCH_CELLS):
+                stop = min(start + _STRETCH_CELLS, times.stop)
+                yield from _boxes(labels, number, _Box(start, stop, bands.start, bands.stop))
+
+
+def _joined(boxes: Iterable[_Box], flagged: np.ndarray) -> list[_Box]:
+    """Join neighbours in order of time as long as their common box stays mostly flagged."""
+    done: list[_Box] = []
+    recent: list[_Box] = []
+    for box in sorted(boxes, key=lambda item: (item.start, item.low)):
+        over = [item for item in recent if item.stop + _GAP_CELLS < box.start]
+        done += over
+        current, recent = box, [item for item in recent if item not in over]
+        for other in [item for item in recent if item.near(current)]:
+            both = current.join(other)
+            if both.cut(flagged).mean() >= _FILL:
+                recent.remove(other)
+                current = both
+        recent.append(current)
+    return done + recent
 
 
 def _detection(
@@ -201,8 +199,8 @@ def _family_detections(
     found = []
     for number, name in enumerate(names):
         mine = (flagged > 0) & (member == number)
-        boxes = [box for mask, area in _regions(np.where(mine, flagged, 0)) for box in _boxes(mask, area)]
-        found += [_detection(name, box, scores[name], mine, energy, spec) for box in _joined(boxes, mine)]
+        boxes = _joined(_region_boxes(np.where(mine, flagged, 0)), mine)
+        found += [_detection(name, box, scores[name], mine, energy, spec) for box in boxes]
     return found
 
 

@@ -15,6 +15,8 @@ __all__ = ["SIBLING_CUES", "Voice", "sibling_cues", "similarity", "voice"]
 
 _EPS = 1e-20
 _DOMINANT = 10.0
+_LOCK_EXPONENT = 0.25
+_CLOSED = 0.01
 
 SIBLING_CUES = (
     "sibling_envelope_correlation",
@@ -28,6 +30,10 @@ SIBLING_CUES = (
     "energy_under_sibling",
     "energy_far_under_sibling",
     "sibling_energy_under_stem",
+    "phase_lock",
+    "gain_spread",
+    "gain_share_closed",
+    "gain_share_open",
 )
 
 
@@ -83,14 +89,33 @@ def similarity(stem: Voice, sibling: Voice, spec: SpectralSpec = SPEC) -> dict[s
     }
 
 
+def _mask_cues(stem: Voice, residual: Voice, spec: SpectralSpec) -> dict[str, Tensor]:
+    """Traces of a separator's mask: where two parts were made by gains on one mixture, they share its phase.
+
+    Weighted with the weaker of the two, as only bins that both parts hold tell anything.
+    """
+    magnitudes = torch.sqrt(stem.power * residual.power)
+    in_phase = (stem.real * residual.real + stem.imag * residual.imag) / (magnitudes + _EPS)
+    weight = torch.minimum(stem.power, residual.power).pow(_LOCK_EXPONENT)
+    gain = stem.power / (stem.power + residual.power + _EPS)
+    mean = pool_mean(gain, spec)
+    return {
+        "phase_lock": pool_sum(in_phase * weight, spec) / (pool_sum(weight, spec) + _EPS),
+        "gain_spread": (pool_mean(gain.square(), spec) - mean.square()).clamp(min=0).sqrt(),
+        "gain_share_closed": pool_mean((gain < _CLOSED).float(), spec),
+        "gain_share_open": pool_mean((gain > 1 - _CLOSED).float(), spec),
+    }
+
+
 def sibling_cues(stem: Voice, residual: Voice, spec: SpectralSpec = SPEC) -> dict[str, Tensor]:
-    """All cues of ``SIBLING_CUES``: the stem beside the sum of everything else in the mixture."""
+    """All cues of ``SIBLING_CUES``, in that order: the stem beside the sum of everything else in the mixture."""
     own, other = pool_sum(stem.power, spec), pool_sum(residual.power, spec)
     under = stem.power < residual.power
     far_under = stem.power * _DOMINANT < residual.power
     over = residual.power * _DOMINANT < stem.power
     shares = [pool_sum(part, spec) for part in (stem.power * under, stem.power * far_under, residual.power * over)]
-    return similarity(stem, residual, spec) | {
+    cues = similarity(stem, residual, spec) | _mask_cues(stem, residual, spec)
+    cues |= {
         "sibling_level": decibel(other, own),
         "sibling_in_block": decibel(other, other.amax().expand_as(other)),
         "sibling_flux": residual.envelope_db.diff(dim=-1).abs().mean(-1),
@@ -99,3 +124,4 @@ def sibling_cues(stem: Voice, residual: Voice, spec: SpectralSpec = SPEC) -> dic
         "energy_far_under_sibling": shares[1] / (own + _EPS),
         "sibling_energy_under_stem": shares[2] / (other + _EPS),
     }
+    return {name: cues[name] for name in SIBLING_CUES}

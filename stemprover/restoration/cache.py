@@ -9,10 +9,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from stemprover.restoration.model import Condition, Residuals
+from stemprover.restoration.control import Condition
 
-__all__ = ["ControlCache"]
+__all__ = ["ControlCache", "Residuals"]
 
+Residuals = tuple[tuple[Tensor, ...], Tensor]
 Compute = Callable[[Condition, list[int]], Residuals]
 
 

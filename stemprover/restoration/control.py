@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from stemprover.spectral.phase import BandFeatures
 
-__all__ = ["CONTROL_CHANNELS", "control_image", "phase_coherence"]
+__all__ = ["CONTROL_CHANNELS", "Condition", "control_image", "phase_coherence"]
 
 CONTROL_CHANNELS = (
     "stem",
@@ -22,6 +25,32 @@ CONTROL_CHANNELS = (
     "severity",
 )
 """Channels of the control image, in order."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Condition:
+    """What is known of a batch of segments besides the sample that flows.
+
+    Attributes
+    ----------
+    image : Tensor
+        Degraded image, shape ``[batch, 1, n_bands, frames]``.
+    control : Tensor
+        Control image, shape ``[batch, channels, n_bands, frames]``.
+    coherence : Tensor
+        Local phase coherence, shape ``[batch, 1, n_bands, frames]``.
+    stems, artifacts : sequence of str
+        Names for the conditioning tokens.
+    severity : Tensor
+        Mean severity, shape ``[batch]``.
+    """
+
+    image: Tensor
+    control: Tensor
+    coherence: Tensor
+    stems: Sequence[str]
+    artifacts: Sequence[str]
+    severity: Tensor
 
 
 def control_image(features: BandFeatures, other_channel: Tensor | None, severity: Tensor) -> Tensor:

@@ -11,14 +11,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffusers import ControlNetModel
+from diffusers import ControlNetModel, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional
 
+from stemprover.restoration.config import OwnConfig
 from stemprover.restoration.unet import set_band_aware_attention
 
-__all__ = ["PhaseAwareZeroConv", "RestorationControlNet"]
+# ModelMixin: see unet.py.
+__all__ = ["ModelMixin", "PhaseAwareZeroConv", "RestorationControlNet"]
 
 
 class PhaseAwareZeroConv(nn.Module):
@@ -47,7 +49,7 @@ class PhaseAwareZeroConv(nn.Module):
         return self.conv(features) * gate
 
 
-class RestorationControlNet(ControlNetModel):  # type: ignore[misc]
+class RestorationControlNet(OwnConfig, ControlNetModel):  # type: ignore[misc]
     """Control branch of :class:`~stemprover.restoration.unet.RestorationUNet` with the same block widths.
 
     Parameters

@@ -145,13 +145,13 @@ def load_adapter(
     return _info(name, file.spec, file.modules)
 
 
-def save_adapter(model: nn.Module, folder: Path, name: str, metadata: Mapping[str, str]) -> None:
+def save_adapter(model: nn.Module, folder: Path, name: str, metadata: Mapping[str, object]) -> None:
     """Write a loaded or trained adapter as a PEFT folder.
 
     Parameters
     ----------
     metadata : Mapping
-        For the weights file's header; ``base_sha256`` binds the adapter to its base.
+        For the weights file's header, text or JSON values; ``base_sha256`` binds the adapter to its base.
 
     Raises
     ------

@@ -88,7 +88,7 @@ def read_adapter(folder: Path) -> AdapterFile:
 
 
 def write_adapter(
-    folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+    folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], metadata: Mapping[str, object]
 ) -> None:
     """Write an adapter folder; each file is replaced in one step.
 
@@ -99,7 +99,7 @@ def write_adapter(
     tensors : Mapping
         Weights by module name, without PEFT's prefix.
     metadata : Mapping
-        Goes into the header of the weights file, for example ``base_sha256``.
+        Goes into the header of the weights file, for example ``base_sha256``; what is not text becomes JSON.
 
     Raises
     ------
@@ -114,7 +114,8 @@ def write_adapter(
     plain |= {"peft_type": "LORA", "inference_mode": True}
     weights = {PREFIX + name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
     draft = folder / (WEIGHTS_FILE + ".part")
-    draft.write_bytes(_sorted_header(save(weights, metadata={"format": "pt", **metadata})))
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
+    draft.write_bytes(_sorted_header(save(weights, metadata={"format": "pt", **texts})))
     draft.replace(folder / WEIGHTS_FILE)
     draft = folder / (CONFIG_FILE + ".part")
     draft.write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -10,49 +10,21 @@ the noise and the number of steps.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
 from stemprover.restoration.conditioning import TokenConditioner
+from stemprover.restoration.control import Condition
 from stemprover.restoration.controlnet import RestorationControlNet
 from stemprover.restoration.unet import RestorationUNet
 from stemprover.spectral.codec import encode, patchify
 
-__all__ = ["NOISE", "Condition", "Residuals", "RestorationModel"]
+__all__ = ["NOISE", "Residuals", "RestorationModel"]
 
 NOISE = 0.1
 """Standard deviation of the noise at sigma = 1, in latent units."""
 
 Residuals = tuple[tuple[Tensor, ...], Tensor]
-
-
-@dataclasses.dataclass(frozen=True)
-class Condition:
-    """What is known of a batch of segments besides the sample that flows.
-
-    Attributes
-    ----------
-    image : Tensor
-        Degraded image, shape ``[batch, 1, n_bands, frames]``.
-    control : Tensor
-        Control image, shape ``[batch, channels, n_bands, frames]``.
-    coherence : Tensor
-        Local phase coherence, shape ``[batch, 1, n_bands, frames]``.
-    stems, artifacts : sequence of str
-        Names for the conditioning tokens.
-    severity : Tensor
-        Mean severity, shape ``[batch]``.
-    """
-
-    image: Tensor
-    control: Tensor
-    coherence: Tensor
-    stems: Sequence[str]
-    artifacts: Sequence[str]
-    severity: Tensor
 
 
 class RestorationModel(nn.Module):

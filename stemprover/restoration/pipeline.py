@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import diffusers
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor
 
 from stemprover.restoration.cache import ControlCache
-from stemprover.restoration.model import NOISE, Condition, Residuals, RestorationModel
+from stemprover.restoration.control import Condition
+from stemprover.restoration.model import NOISE, Residuals, RestorationModel
 from stemprover.spectral.codec import decode, encode
 
 __all__ = ["StemRestorationPipeline"]
@@ -135,3 +137,7 @@ def _noise(like: Tensor, seeds: Sequence[int]) -> Tensor:
             generator = torch.Generator().manual_seed(seed)
             drawn[seed] = torch.randn(like.shape[1:], generator=generator)
     return torch.stack([drawn[seed] for seed in seeds]).to(like)
+
+
+# ``DiffusionPipeline.from_pretrained`` looks a folder's pipeline class up in diffusers itself.
+diffusers.StemRestorationPipeline = StemRestorationPipeline

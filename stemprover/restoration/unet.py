@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffusers import UNet2DConditionModel
+from diffusers import ModelMixin, UNet2DConditionModel
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
 from stemprover.restoration.attention import BandAwareAttnProcessor
+from stemprover.restoration.config import OwnConfig
 
-__all__ = ["RestorationUNet", "set_band_aware_attention"]
+# A pipeline folder names this module; diffusers looks for the components' base class beside the component.
+__all__ = ["ModelMixin", "RestorationUNet", "set_band_aware_attention"]
 
 
 def set_band_aware_attention(model: nn.Module, height: int) -> None:
@@ -31,7 +33,7 @@ def _strides(model: Any) -> dict[str, int]:
     return strides
 
 
-class RestorationUNet(UNet2DConditionModel):  # type: ignore[misc]
+class RestorationUNet(OwnConfig, UNet2DConditionModel):  # type: ignore[misc]
     """``UNet2DConditionModel`` with band-aware attention and a zero-initialised output: untrained, it changes nothing.
 
     Parameters

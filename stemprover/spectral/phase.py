@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 _EPS = 1e-12
-_TINY = 1e-30
+_TINY = 1e-20  # small enough for silence; its -1.5th power, which the gradient holds, is still a float32
 
 
 def unit(spectrum: Tensor) -> Tensor:

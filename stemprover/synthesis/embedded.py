@@ -13,11 +13,14 @@ ratio of X to S, as a Wiener filter does. All corrections start at zero: untrain
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from stemprover.errors import ModelError
 from stemprover.spectral.bands import to_bins
 from stemprover.spectral.codec import band_gain, reference_level, to_image
 from stemprover.spectral.phase import band_features
@@ -25,7 +28,7 @@ from stemprover.spectral.spec import SPEC
 from stemprover.spectral.stft import istft
 from stemprover.synthesis.base import VocoderInput
 
-__all__ = ["ConvNeXtBlock", "EmbeddedVocoder"]
+__all__ = ["ConvNeXtBlock", "EmbeddedVocoder", "load_embedded"]
 
 _HEAD = 9
 """Values per band: gain, gain slope, turn, sibling real, imaginary, slope, noise, and a complex offset of g."""
@@ -125,3 +128,20 @@ def _carrier(stem: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     phase = torch.rand(stem.shape[-2:], generator=generator).to(stem.real) * (2.0 * torch.pi)
     return torch.polar(torch.ones_like(phase), phase)
+
+
+def load_embedded(folder: Path) -> EmbeddedVocoder:
+    """Load an embedded vocoder in float32.
+
+    Raises
+    ------
+    ModelError
+        If the folder holds none, or one for another spectral spec.
+    """
+    try:
+        vocoder: EmbeddedVocoder = EmbeddedVocoder.from_pretrained(folder, torch_dtype=torch.float32).eval()
+    except (OSError, ValueError) as error:
+        raise ModelError("embedded vocoder weights", f"{folder.name}: {error}", "reinstall stemprover") from error
+    if vocoder.config.spectral_spec != SPEC.digest():
+        raise ModelError(f"a vocoder for {SPEC.digest()}", str(vocoder.config.spectral_spec), "reinstall stemprover")
+    return vocoder

@@ -16,9 +16,9 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from stemprover.errors import TrainingError
-from stemprover.training.dataset import Batch, PairBatches
+from stemprover.training.dataset import Batch
 
-__all__ = ["Log", "Recipe", "Task", "fit", "read_recipe"]
+__all__ = ["Batches", "Log", "Recipe", "Task", "fit", "read_recipe"]
 
 Log = Callable[[Mapping[str, float]], None]
 
@@ -56,6 +56,13 @@ class Recipe:
     validate_every: int = 500
 
 
+class Batches(Protocol):
+    """Training data: the same index always gives the same batch."""
+
+    def batch(self, index: int) -> Batch:
+        """Return one batch."""
+
+
 class Task(Protocol):
     """What differs between trainings."""
 
@@ -89,7 +96,7 @@ def _rate(step: int, recipe: Recipe) -> float:
 
 
 def fit(
-    task: Task, train: PairBatches, validation: PairBatches | None, recipe: Recipe, out: Path, log: Log | None = None
+    task: Task, train: Batches, validation: Batches | None, recipe: Recipe, out: Path, log: Log | None = None
 ) -> Path:
     """Train to ``recipe.steps``, resuming from ``out/checkpoint`` if there is one, and save the averaged weights.
 
@@ -138,7 +145,7 @@ def fit(
     return out / "final"
 
 
-def _validate(task: Task, batches: PairBatches, average: EMAModel, parameters: list[nn.Parameter]) -> dict[str, float]:
+def _validate(task: Task, batches: Batches, average: EMAModel, parameters: list[nn.Parameter]) -> dict[str, float]:
     """Average the validation figures of eight fixed batches under the averaged weights."""
     average.store(parameters)
     average.copy_to(parameters)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from stemprover.restoration.conditioning import TokenConditioner
-from stemprover.restoration.control import control_image, phase_coherence
+from stemprover.restoration.control import Condition, control_image, phase_coherence
 from stemprover.restoration.controlnet import RestorationControlNet
-from stemprover.restoration.model import NOISE, Condition, RestorationModel
+from stemprover.restoration.model import NOISE, RestorationModel
 from stemprover.restoration.unet import RestorationUNet
 from stemprover.spectral.bands import band_magnitude, to_bins
 from stemprover.spectral.codec import band_gain, decode, encode, to_image

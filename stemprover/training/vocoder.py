@@ -122,5 +122,5 @@ def blended_image(degraded: Tensor, clean: Tensor, generator: torch.Generator | 
     way = torch.rand(count, 1, 1, generator=generator)
     coarse = torch.randn(count, 1, bands // 8, frames // 8, generator=generator)
     errors = functional.interpolate(coarse, (bands, frames), mode="bilinear").squeeze(1)
-    spread = 0.04 * torch.rand(count, 1, 1, generator=generator)
+    spread = 0.02 * torch.rand(count, 1, 1, generator=generator)
     return (degraded + way * (clean - degraded) + spread * errors * degraded.sqrt()).clamp_min(0.0)

@@ -1,0 +1,209 @@
+"""The main job: find what a separator left behind in stems and repair only that.
+
+    analyse  ->  route  ->  segment  ->  restore, synthesise, blend  ->  write
+
+A repair is a difference signal added to the input. It is exactly zero outside the planned segments, so whatever is
+not planned stays bit-identical.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from stemprover.analysis import Analysis, analyse
+from stemprover.detection import Detection, Detector
+from stemprover.enhanced import Enhanced, Settings
+from stemprover.errors import OptionError
+from stemprover.models import Models
+from stemprover.output import Rendered, render_set
+from stemprover.plugins import FileEvent, Plugin, PluginRunner, installed
+from stemprover.progress import Progress, Silent
+from stemprover.render import MAX_SEGMENT_S, Renderer, Stages
+from stemprover.restoration.control import Condition
+from stemprover.routing import AdapterChoice, Plan, route
+from stemprover.spectral.segments import Segment, onset_strength, plan_segments
+from stemprover.spectral.spec import SPEC
+from stemprover.stems import Stem, StemSet
+from stemprover.synthesis.base import Vocoder, VocoderInput
+
+__all__ = ["AdapterChoice", "Enhanced", "Enhancer", "Settings"]
+
+Source = StemSet | Stem | Path | str
+
+
+class Enhancer:
+    """Holds the models; one object repairs any number of files.
+
+    Parameters
+    ----------
+    models : Models
+        Base and vocoders.
+    plugins : sequence of Plugin
+        What is installed.
+    """
+
+    def __init__(self, models: Models, plugins: Sequence[Plugin]) -> None:
+        self.models = models
+        self.plugins = tuple(plugins)
+        self.runner = PluginRunner(self.plugins)
+        self._detectors: tuple[Detector, ...] | None = None
+
+    @classmethod
+    def from_pretrained(
+        cls, base: str | Path | None = None, *, device: str = "auto", dtype: str = "float32", safe_mode: bool = False
+    ) -> Enhancer:
+        """Make an enhancer; weights are loaded when the first repair needs them.
+
+        Parameters
+        ----------
+        base : str or Path, optional
+            Diffusers folder or hub id of another base; the embedded one by default.
+        device : str
+            ``auto`` (cuda, else mps, else cpu), ``cpu``, ``cuda`` or ``mps``.
+        dtype : str
+            ``float32``, ``float16`` or ``bfloat16``; the networks' precision.
+        safe_mode : bool
+            Run no plugins.
+        """
+        models = Models(base, device, dtype)
+        return cls(models, installed(safe_mode=safe_mode, base=models.identity))
+
+    def enhance(
+        self,
+        source: Source,
+        settings: Settings | None = None,
+        *,
+        mixture: Path | str | None = None,
+        output: Path | None = None,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+        plan_only: bool = False,
+    ) -> Enhanced:
+        """Repair one stem; with ``output`` it is written there, else its audio is kept in memory.
+
+        Raises
+        ------
+        StemProverError
+            Whatever is wrong with input, options, plugins or output; nothing is left half-written.
+        """
+        with _opened(source, mixture) as stems:
+            if len(stems.stems) != 1:
+                fix = "use enhance_set, which repairs them together"
+                raise OptionError("one stem", f"{len(stems.stems)} stems", fix)
+            outputs = None if output is None else (output,)
+            return self.enhance_set(
+                stems, settings, outputs=outputs, overwrite=overwrite, progress=progress, plan_only=plan_only
+            )[0]
+
+    def enhance_set(
+        self,
+        stems: StemSet,
+        settings: Settings | None = None,
+        *,
+        outputs: Sequence[Path] | None = None,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+        plan_only: bool = False,
+    ) -> tuple[Enhanced, ...]:
+        """Repair the stems of a set, each with what the others know; ``outputs`` holds one path per stem."""
+        settings, progress = settings or Settings(), progress or Silent()
+        settings.validate(stems)
+        found = [self._plan(stems, stem, settings, progress) for stem in stems.stems]
+        if plan_only:
+            return tuple(found)
+        renderers = [self._renderer(stems, one, progress) for one in found]
+        begin = time.perf_counter()
+        rendered = render_set(stems, renderers, outputs, overwrite, settings.mixture_consistent, progress)
+        share = (time.perf_counter() - begin) / len(found)
+        return tuple(
+            self._finish(one, renderer, result, share)
+            for one, renderer, result in zip(found, renderers, rendered, strict=True)
+        )
+
+    def _finish(self, one: Enhanced, renderer: Renderer, result: Rendered, spent_s: float) -> Enhanced:
+        timings = {**one.timings_s, **renderer.timings, "total": one.timings_s["detect"] + spent_s}
+        done = dataclasses.replace(one, timings_s=timings, output=result.path, native=result.native)
+        self.runner.after_file(FileEvent(one.stem.name, str(result.path or ""), done.to_dict()))
+        return dataclasses.replace(done, faults=tuple(self.runner.faults))
+
+    def detect(
+        self, source: Source, *, mixture: Path | str | None = None, progress: Progress | None = None
+    ) -> tuple[Detection, ...]:
+        """Say what is wrong with one stem, and where."""
+        settings = Settings(auto_detect=True)
+        return self.enhance(source, settings, mixture=mixture, progress=progress, plan_only=True).detections
+
+    def _plan(self, stems: StemSet, stem: Stem, settings: Settings, progress: Progress) -> Enhanced:
+        begin = time.perf_counter()
+        detectors = self._load_detectors() if settings.auto_detect else ()
+        analysis = analyse(stems, stem, detectors, progress)
+        plan = route(
+            analysis.detections,
+            self.plugins,
+            stem_class=stem.stem_class,
+            duration_s=stem.format.samples / stem.format.sample_rate,
+            nyquist_hz=stem.format.sample_rate / 2,
+            auto_detect=settings.auto_detect,
+            adapters=settings.adapters,
+            without=settings.without,
+            strength=settings.strength,
+            generic=settings.generic,
+        )
+        timings = {"detect": time.perf_counter() - begin}
+        segments = _segments(plan, analysis)
+        return Enhanced(stem, settings, plan, analysis.detections, analysis.lanes, segments, timings)
+
+    def _load_detectors(self) -> tuple[Detector, ...]:
+        if self._detectors is None:
+            self._detectors = tuple(self.runner.detectors().values())
+        if not self._detectors:
+            reasons = "; ".join(f"{fault.name}: {fault.reason}" for fault in self.runner.faults) or "none installed"
+            fix = "pip install stemprover-detectors, or name adapters with --adapter"
+            raise OptionError("a detector for --auto-detect", reasons, fix)
+        return self._detectors
+
+    def _renderer(self, stems: StemSet, one: Enhanced, progress: Progress) -> Renderer:
+        """Load what the plan needs, before anything is written; an empty plan needs nothing."""
+        settings = one.settings
+        vocoder: Vocoder | None = None
+        if one.plan.items:
+            self.models.load_adapters({item.adapter for item in one.plan.items}, self.plugins)
+            vocoder = self.models.vocoder(settings.vocoder, self.plugins, self.runner)
+
+        def restore(condition: Condition, scales: Mapping[str, float], seeds: Sequence[int]) -> Tensor:
+            return self.models.restore(condition, scales, seeds, settings.steps)
+
+        def synthesise(request: VocoderInput) -> Tensor:
+            assert vocoder is not None
+            return self.models.synthesise(vocoder, request)
+
+        stages = Stages(restore, synthesise, self.models.device, settings.seed)
+        return Renderer(stems, one.stem, one.plan.items, one.segments, stages, self.runner, progress)
+
+
+def _segments(plan: Plan, analysis: Analysis) -> tuple[Segment, ...]:
+    """Cut what is planned into segments at quiet or transient points."""
+    regions = [(item.start_s, item.end_s) for item in plan.items]
+    onsets = onset_strength(analysis.envelope)
+    return plan_segments(analysis.envelope, onsets, regions, hop_s=1.0 / SPEC.frame_rate, max_s=MAX_SEGMENT_S)
+
+
+@contextlib.contextmanager
+def _opened(source: Source, mixture: Path | str | None) -> Iterator[StemSet]:
+    """A stem set of whatever was handed in; files opened here are closed again."""
+    if isinstance(source, (str, Path)):
+        with StemSet.open(source, mixture=mixture) as stems:
+            yield stems
+        return
+    stems = source if isinstance(source, StemSet) else StemSet((source,))
+    if mixture is None:
+        yield stems
+        return
+    with Stem.open(mixture, "generic") as opened:
+        yield StemSet(stems.stems, opened)

@@ -1,0 +1,174 @@
+"""The networks of a run, loaded when they are first needed and kept for all files."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from stemprover.errors import ModelError, OptionError
+from stemprover.plugins import BaseIdentity, Plugin, PluginRunner, base_identity, find, require_usable, verify_files
+from stemprover.routing import GENERIC
+from stemprover.synthesis.base import Vocoder, VocoderInput
+
+if TYPE_CHECKING:
+    from stemprover.restoration.lora import AdapterInfo
+    from stemprover.restoration.control import Condition
+    from stemprover.restoration.pipeline import StemRestorationPipeline
+
+__all__ = ["EMBEDDED_VOCODER", "Models", "pick_device"]
+
+EMBEDDED_VOCODER = Path(__file__).parent / "weights" / "vocoder"
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of a name; ``auto`` is cuda, else mps, else cpu.
+
+    Raises
+    ------
+    OptionError
+        If it is not there.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if there[kind]))
+    if not there.get(name, False):
+        usable = ", ".join(kind for kind, ok in there.items() if ok)
+        raise OptionError(f"a device of this machine ({usable})", name, "use --device auto")
+    return torch.device(name)
+
+
+class Models:
+    """Base, adapters and vocoders.
+
+    Parameters
+    ----------
+    base : str or Path, optional
+        Diffusers folder or hub id; the embedded base by default.
+    device, dtype : str
+        Where and in which precision the networks run; everything else is float32.
+
+    Attributes
+    ----------
+    identity : BaseIdentity
+        What adapters must be bound to.
+    """
+
+    def __init__(self, base: str | Path | None, device: str, dtype: str) -> None:
+        if dtype not in _DTYPES:
+            raise OptionError(f"a dtype ({', '.join(_DTYPES)})", dtype, "use --dtype float32")
+        self.base, self.device, self.dtype = base, pick_device(device), _DTYPES[dtype]
+        self.identity = base_identity() if base is None else _identity_of(base)
+        self._pipeline: StemRestorationPipeline | None = None
+        self._adapters: dict[str, AdapterInfo] = {}
+        self._folders: dict[str, Path] = {}
+        self._vocoders: dict[str, Vocoder] = {}
+
+    @property
+    def pipeline(self) -> StemRestorationPipeline:
+        """Stage 1, loaded on first use."""
+        if self._pipeline is None:
+            from stemprover.restoration.weights import load_pipeline
+
+            self._pipeline = load_pipeline(self.base).to(self.device)
+        return self._pipeline
+
+    def load_adapters(self, names: Iterable[str], plugins: Sequence[Plugin]) -> None:
+        """Verify and load the adapters of a plan, before anything is written.
+
+        Raises
+        ------
+        PluginError, AdapterError, BaseMismatchError
+            If one cannot be used, was changed after its release or does not fit.
+        """
+        for name in sorted(set(names) - {GENERIC} - set(self._adapters)):
+            from stemprover.restoration.lora import load_adapter
+
+            plugin = require_usable(find(name, plugins), self.identity)
+            verify_files(plugin)
+            folder, manifest = plugin.weights_folder, plugin.manifest
+            if folder is None or manifest is None:
+                raise ModelError(f"local weights of {name}", "none", f"reinstall {plugin.distribution}")
+            bound_to = manifest.base.sha256 if manifest.base else None
+            self._adapters[name] = load_adapter(
+                self.pipeline.model,
+                folder,
+                name,
+                base_sha256=self.identity.sha256,
+                expected_base_sha256=bound_to,
+            )
+
+    def restore(
+        self, condition: Condition, scales: Mapping[str, float], seeds: Sequence[int], steps: int
+    ) -> Tensor:
+        """Stage 1 with these adapters; restored images, float32 ``[batch, n_bands, frames]``."""
+        if self._adapters:
+            from stemprover.restoration.lora import use_adapters
+
+            use_adapters(self.pipeline.model, {name: scale for name, scale in scales.items() if name != GENERIC})
+        touching = [f"{n}:{s}" for n, s in sorted(scales.items()) if n in self._adapters]
+        key = ",".join(name for name in touching if self._adapters[name.partition(":")[0]].touches_controlnet)
+        with self._precision():
+            return self.pipeline(condition, steps, seeds, key).float()
+
+    def synthesise(self, vocoder: Vocoder, request: VocoderInput) -> Tensor:
+        """Stage 2: the complex spectrum ``[batch, n_bins, frames]`` of the repaired stem."""
+        from stemprover.spectral.stft import stft
+
+        with self._precision():
+            mix = getattr(vocoder, "mix", None)
+            if mix is not None:  # a vocoder that thinks in spectra is spared the way through audio and back
+                spectrum: Tensor = mix(request)
+                return spectrum
+            return stft(vocoder.synthesise(request).float().to(request.spectrum.device))
+
+    def vocoder(self, name: str, plugins: Sequence[Plugin], runner: PluginRunner) -> Vocoder:
+        """Return a vocoder by name.
+
+        Raises
+        ------
+        PluginNotFoundError, PluginError, OptionError
+            If there is none of this name, it cannot be used or it is no vocoder.
+        """
+        if name not in self._vocoders:
+            self._vocoders[name] = self._make_vocoder(name, plugins, runner)
+        return self._vocoders[name]
+
+    def _make_vocoder(self, name: str, plugins: Sequence[Plugin], runner: PluginRunner) -> Vocoder:
+        plugin = find(name.partition(":")[0], plugins)
+        if plugin.kind != "vocoder":
+            raise OptionError("a vocoder", f"{plugin.name}, a {plugin.kind}", "see 'stemprover plugins list'")
+        require_usable(plugin, self.identity)
+        if name == "embedded":
+            from stemprover.synthesis.embedded import load_embedded
+
+            return load_embedded(EMBEDDED_VOCODER).to(self.device)
+        if name in ("griffin-lim", "input-phase"):
+            from stemprover.synthesis.reference import GriffinLimVocoder, InputPhaseVocoder
+
+            return GriffinLimVocoder() if name == "griffin-lim" else InputPhaseVocoder()
+        made = runner.vocoders().get(plugin.name)
+        if not isinstance(made, Vocoder):
+            reason = "; ".join(f.reason for f in runner.faults if f.name == plugin.name) or "no vocoder"
+            raise ModelError(f"vocoder {plugin.name} to start", reason, f"see 'stemprover plugins info {plugin.name}'")
+        return made
+
+    def _precision(self) -> contextlib.AbstractContextManager[object]:
+        if self.dtype == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
+
+
+def _identity_of(base: str | Path) -> BaseIdentity:
+    """Identity of a user's base: its ``base.json``, checked against the files, else the hash of the files."""
+    from stemprover.plugins import folder_sha256, host_spectral_spec
+
+    folder = Path(base)
+    if not folder.is_dir():
+        return BaseIdentity(str(base), "", host_spectral_spec())
+    return BaseIdentity(folder.name, folder_sha256(folder), host_spectral_spec())

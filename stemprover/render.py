@@ -1,0 +1,235 @@
+"""The second pass over a stem: repair the planned segments and give back difference signals, block by block."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stemprover.analysis import read_sum_of_siblings
+from stemprover.plugins import PluginRunner, SegmentEvent
+from stemprover.progress import Progress
+from stemprover.restoration.control import Condition, control_image, phase_coherence
+from stemprover.routing import PlanItem
+from stemprover.spectral.bands import band_magnitude
+from stemprover.spectral.codec import from_image, to_image
+from stemprover.spectral.overlap import OverlapAdd
+from stemprover.spectral.phase import BandFeatures, band_features
+from stemprover.spectral.segments import Segment
+from stemprover.spectral.spec import SPEC
+from stemprover.spectral.stft import power, stft
+from stemprover.stems import Stem, StemSet
+from stemprover.synthesis.base import VocoderInput
+from stemprover.synthesis.blend import Region, blend, region_map
+from stemprover.timebase import Timebase
+
+__all__ = ["FRAMES", "MAX_SEGMENT_S", "Renderer", "Stages"]
+
+FRAMES = 256
+WINDOW = (FRAMES - 1) * SPEC.hop
+MAX_SEGMENT_S = 2.5
+"""A segment leaves at least 0.23 s of context on both sides of it in a window of 2.96 s."""
+
+_GROUP = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Stages:
+    """The networks of a run.
+
+    Attributes
+    ----------
+    restore : callable
+        Stage 1: condition, adapter scales and seeds to restored images ``[batch, n_bands, frames]``.
+    synthesise : callable
+        Stage 2: to the complex spectrum ``[batch, n_bins, frames]`` of the repaired stem.
+    device : torch.device
+        Where they run.
+    seed : int
+        Seed of the run; each segment derives its own from its position.
+    """
+
+    restore: Callable[[Condition, Mapping[str, float], Sequence[int]], Tensor]
+    synthesise: Callable[[VocoderInput], Tensor]
+    device: torch.device
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Window:
+    """One segment with its context at the internal rate."""
+
+    segment: Segment
+    start: int
+    items: tuple[PlanItem, ...]
+    stem: Tensor
+    siblings: Tensor | None
+
+    @property
+    def scales(self) -> Mapping[str, float]:
+        """LoRA scale per adapter; strengths up to 1 are wet/dry and leave the adapter at full scale."""
+        return {item.adapter: max(1.0, item.strength) for item in self.items}
+
+    def regions(self, value: Callable[[PlanItem], float]) -> list[Region]:
+        """Plan items as regions of this window."""
+        offset = self.start / SPEC.sample_rate
+        return [
+            (item.start_s - offset, item.end_s - offset, item.low_hz, item.high_hz, value(item)) for item in self.items
+        ]
+
+
+class Renderer:
+    """Repairs one stem.
+
+    Parameters
+    ----------
+    stems, stem : StemSet, Stem
+        The stem and what it came with.
+    items : sequence of PlanItem
+        What to repair.
+    segments : sequence of Segment
+        Where; together they cover all items.
+    stages : Stages
+        The networks.
+    runner : PluginRunner
+        Observers, told before and after each segment.
+    progress : Progress
+        Told about finished segments.
+    """
+
+    def __init__(
+        self,
+        stems: StemSet,
+        stem: Stem,
+        items: Sequence[PlanItem],
+        segments: Sequence[Segment],
+        stages: Stages,
+        runner: PluginRunner,
+        progress: Progress,
+    ) -> None:
+        self.stems, self.stem, self.items, self.segments = stems, stem, tuple(items), tuple(segments)
+        self.stages, self.runner, self.progress = stages, runner, progress
+        self.timebase = Timebase(stem.format.sample_rate)
+        self.timings = {"restore": 0.0, "synthesise": 0.0}
+
+    def blocks(self, size: int) -> Iterator[np.ndarray]:
+        """Yield the difference signal in blocks of ``size`` file samples, float64 ``[channels, n]``.
+
+        Exactly zero outside the segments. Memory holds one group of segments.
+        """
+        total = self.stem.format.samples
+        rate = self.stem.format.sample_rate
+        sum_of_repairs = OverlapAdd(self.stem.format.channels)
+        groups = iter([self.segments[i : i + _GROUP] for i in range(0, len(self.segments), _GROUP)])
+        pending = next(groups, None)
+        self.progress.start("restore", len(self.segments))
+        for start in range(0, total, size):
+            stop = min(start + size, total)
+            while pending is not None and pending[0].at(rate, total).start < stop:
+                for segment, difference in zip(pending, self._repair(pending), strict=True):
+                    where = segment.at(rate, total)
+                    sum_of_repairs.add(where, difference[:, : where.samples])
+                self.progress.advance("restore", len(pending))
+                pending = next(groups, None)
+            yield sum_of_repairs.take(stop)
+        self.progress.finish("restore")
+
+    @torch.inference_mode()
+    def _repair(self, segments: Sequence[Segment]) -> list[np.ndarray]:
+        """Repair a group of segments, batched by adapter set; returns differences at the file's rate."""
+        windows = [self._window(segment) for segment in segments]
+        for window in windows:
+            self.runner.before_segment(self._event(window, window.stem))
+        by_adapters: dict[tuple[tuple[str, float], ...], list[int]] = {}
+        for index, window in enumerate(windows):
+            by_adapters.setdefault(tuple(sorted(window.scales.items())), []).append(index)
+        done: dict[int, np.ndarray] = {}
+        for scales, indices in by_adapters.items():
+            chosen = [windows[index] for index in indices]
+            for index, window, repaired in zip(indices, chosen, self._run(chosen, dict(scales)), strict=True):
+                self.runner.after_segment(self._event(window, window.stem + repaired))
+                done[index] = self._cut(window, repaired)
+        return [done[index] for index in range(len(windows))]
+
+    def _window(self, segment: Segment) -> _Window:
+        where = segment.at(self.stem.format.sample_rate, self.stem.format.samples)
+        middle = (where.start + where.stop) * SPEC.sample_rate // (2 * self.stem.format.sample_rate)
+        start = self.timebase.floor(middle - WINDOW // 2)
+        stop = start + WINDOW
+        items = tuple(i for i in self.items if i.start_s < segment.stop_s and i.end_s > segment.start_s)
+        siblings = read_sum_of_siblings(self.stems, self.stem, self.timebase, start, stop)
+        return _Window(segment, start, items, self.timebase.read(self.stem, start, stop), siblings)
+
+    def _run(self, windows: Sequence[_Window], scales: Mapping[str, float]) -> Tensor:
+        """Stages 1 and 2 and blending of windows with the same adapters: ``[windows, channels, samples]``."""
+        channels = self.stem.format.channels
+        stem = stft(torch.cat([window.stem for window in windows]).to(self.stages.device))
+        siblings = None
+        if windows[0].siblings is not None:
+            siblings = stft(torch.cat([w.siblings for w in windows if w.siblings is not None]).to(self.stages.device))
+        features = band_features(stem, siblings)
+        condition = self._condition(windows, stem, features)
+        seeds = [_segment_seed(self.stages.seed, window.start) for window in windows for _ in range(channels)]
+        begin = time.perf_counter()
+        restored = self.stages.restore(condition, scales, seeds)
+        middle = time.perf_counter()
+        magnitude = from_image(restored, features.level)
+        request = VocoderInput(stem, siblings, features.magnitude, magnitude, WINDOW, features)
+        repaired = self.stages.synthesise(request)
+        end = time.perf_counter()
+        self.timings["restore"] += middle - begin
+        self.timings["synthesise"] += end - middle
+        wet = self._maps(windows, lambda item: min(1.0, item.strength))
+        return blend(stem, repaired, wet, WINDOW).unflatten(0, (len(windows), channels)).cpu()
+
+    def _maps(self, windows: Sequence[_Window], value: Callable[[PlanItem], float]) -> Tensor:
+        maps = torch.stack([region_map(window.regions(value), FRAMES) for window in windows])
+        return maps.repeat_interleave(self.stem.format.channels, 0).to(self.stages.device)
+
+    def _condition(self, windows: Sequence[_Window], stem: Tensor, features: BandFeatures) -> Condition:
+        channels = self.stem.format.channels
+        other = None
+        if channels == 2:
+            swapped = stem.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
+            other = to_image(band_magnitude(power(swapped)), features.level)
+        severity = self._maps(windows, lambda item: item.severity)
+        strongest = [max(window.items, key=_weight) for window in windows for _ in range(channels)]
+        return Condition(
+            features.image.unsqueeze(1),
+            control_image(features, other, severity),
+            phase_coherence(features),
+            [self.stem.stem_class] * len(strongest),
+            [item.artifact for item in strongest],
+            torch.tensor([item.severity for item in strongest], device=self.stages.device),
+        )
+
+    def _event(self, window: _Window, audio: Tensor) -> SegmentEvent:
+        """What observers are told; the audio is cut to the segment and read-only."""
+        offset = window.start / SPEC.sample_rate
+        first, last = (round((t - offset) * SPEC.sample_rate) for t in (window.segment.start_s, window.segment.stop_s))
+        samples = audio[:, max(first, 0) : last].numpy().copy()
+        samples.flags.writeable = False
+        artifacts = tuple(sorted({item.artifact for item in window.items}))
+        where = (window.segment.start_s, window.segment.stop_s)
+        return SegmentEvent(self.stem.name, self.stem.stem_class, *where, samples, artifacts)
+
+    def _cut(self, window: _Window, repaired: Tensor) -> np.ndarray:
+        """The segment's part of a window's difference, at the file's rate."""
+        where = window.segment.at(self.stem.format.sample_rate, self.stem.format.samples)
+        difference = self.timebase.back(repaired)
+        offset = where.start - self.timebase.to_file(window.start)
+        return difference[:, offset : offset + where.samples]
+
+
+def _weight(item: PlanItem) -> float:
+    """How much of a segment an item is about."""
+    return item.severity * item.confidence * (item.end_s - item.start_s)
+
+
+def _segment_seed(seed: int, start: int) -> int:
+    """A seed that depends on the segment's position only, not on how segments are grouped."""
+    return (seed * 1_000_003 + start) & 0x7FFF_FFFF

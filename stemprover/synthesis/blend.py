@@ -1,0 +1,67 @@
+"""Blending: the vocoder's output replaces the input only where the plan says so, in time and band.
+
+The result is a difference signal. It is formed between spectra of the same frames, so a partial mask or a strength
+below 1 is an exact wet/dry mix without delay or comb filtering.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stemprover.spectral.bands import band_centres_hz, to_bins
+from stemprover.spectral.spec import SPEC
+from stemprover.spectral.stft import istft
+
+__all__ = ["Region", "blend", "region_map"]
+
+_FEATHER_S = 0.06
+_FEATHER_BANDS = 4.0
+
+Region = tuple[float, float, float, float, float]
+"""``start_s, end_s, low_hz, high_hz, value``; times from the start of the window."""
+
+
+def region_map(regions: Sequence[Region], frames: int) -> Tensor:
+    """Draw regions with feathered edges, shape ``[n_bands, frames]``; where they overlap the larger value counts."""
+    times = np.arange(frames) / SPEC.frame_rate
+    places = np.arange(SPEC.n_bands, dtype=np.float64)
+    centres = band_centres_hz()
+    drawn = np.zeros((SPEC.n_bands, frames))
+    for start, end, low, high, value in regions:
+        over_time = _plateau(times, start, end, _FEATHER_S)
+        first, last = (float(np.interp(hz, centres, places)) for hz in (low, high))
+        # A region that reaches the lowest or highest band has no edge there.
+        first, last = (first if first > 0 else -np.inf), (last if last < places[-1] else np.inf)
+        drawn = np.maximum(drawn, value * np.outer(_plateau(places, first, last, _FEATHER_BANDS), over_time))
+    return torch.from_numpy(drawn.astype(np.float32))
+
+
+def _plateau(places: np.ndarray, low: float, high: float, feather: float) -> np.ndarray:
+    """One inside ``[low, high]``, raised-cosine slopes of length ``feather`` outside."""
+    outside = np.maximum(np.maximum(low - places, places - high), 0.0)
+    slope: np.ndarray = np.cos(np.pi / 2 * np.clip(outside / feather, 0.0, 1.0)) ** 2
+    return slope
+
+
+def blend(stem: Tensor, repaired: Tensor, wet: Tensor, n_samples: int) -> Tensor:
+    """Return the difference that leads from the stem to the repaired stem where ``wet`` says so.
+
+    Parameters
+    ----------
+    stem, repaired : Tensor
+        Complex spectra, shape ``[batch, n_bins, frames]``.
+    wet : Tensor
+        From 0 (dry) to 1, shape ``[batch, n_bands, frames]``.
+    n_samples : int
+        Length of the difference.
+
+    Returns
+    -------
+    Tensor
+        Shape ``[batch, n_samples]``.
+    """
+    return istft((repaired - stem) * to_bins(wet), n_samples)
