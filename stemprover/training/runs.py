@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from stemprover.plugins import base_identity
 from stemprover.restoration.lora import default_targets, inject, save_adapter
 from stemprover.restoration.model import RestorationModel
 from stemprover.restoration.weights import load_base, save_base
@@ -72,7 +74,11 @@ def train_lora(
     model = load_base(base)
     model.requires_grad_(False)
     inject(model, "train", LoraConfig(r=rank, lora_alpha=alpha, target_modules=default_targets(model)))
-    facts = {"artifact": artifact, "recipe": dataclasses.asdict(numbers)}
+    facts = {
+        "artifact": artifact,
+        "base_sha256": base_identity(base / "base.json").sha256,
+        "recipe": json.dumps(dataclasses.asdict(numbers)),
+    }
     task = RestorationTask(model, artifact, lambda folder: save_adapter(model, folder, "train", facts))
     return fit(task, *_batches(pairs, numbers, artifact), numbers, out, log)
 
