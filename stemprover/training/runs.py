@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from collections.abc import Mapping
@@ -95,5 +96,5 @@ def train_vocoder(
     if base is not None:
         stage1 = load_base(base)
         stage1.requires_grad_(False)
-    task = VocoderTask(vocoder, stage1, lambda folder: vocoder.save_pretrained(folder))
+    task = VocoderTask(vocoder, stage1, lambda folder: copy.deepcopy(vocoder).half().save_pretrained(folder))
     return fit(task, *_batches(pairs, numbers), numbers, out, log)

@@ -1,0 +1,97 @@
+"""Put trained weights in their places, with a card that says where they come from.
+
+    python -m stemprover.training.release --base runs/base --vocoder runs/vocoder --adapters runs/lora \
+        --figures docs/benchmarks/adapters.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stemprover.errors import TrainingError
+from stemprover.plugins import pack_adapter
+
+__all__ = ["release_adapter", "release_base"]
+
+_ROOT = Path(__file__).parent.parent
+_PLUGINS = _ROOT.parent / "plugins"
+
+
+def release_base(base_run: Path, vocoder_run: Path, weights: Path = _ROOT / "weights") -> None:
+    """Replace the embedded base and vocoder by those of two runs and write ``weights/README.md``.
+
+    Raises
+    ------
+    TrainingError
+        If a run has not been finished.
+    """
+    for run, name in ((base_run, "base"), (vocoder_run, "vocoder")):
+        final = run / "final"
+        if not final.is_dir():
+            raise TrainingError(f"a finished run in {run}", "no final folder", "let `stemprover train` end")
+        shutil.rmtree(weights / name, ignore_errors=True)
+        shutil.copytree(final, weights / name)
+    (weights / "README.md").write_text(_card(base_run, vocoder_run), encoding="utf-8")
+
+
+def release_adapter(run: Path, name: str, figures: Mapping[str, Mapping[str, float]], plugins: Path = _PLUGINS) -> None:
+    """Pack an adapter run into its plugin package with its measured figures."""
+    package = plugins / f"stemprover-lora-{name}" / f"stemprover_lora_{name}"
+    metrics: dict[str, float | str] = {
+        "benchmark": "validation-v1",
+        "si_sdr_gain_db": round(figures["adapter"]["gain_db"], 3),
+        "base_gain_db": round(figures["base"]["gain_db"], 3),
+        "clean_harm_db": round(-figures["clean"]["gain_db"], 3),
+        "improved_share": round(figures["adapter"]["improved"], 3),
+    }
+    pack_adapter(run / "final", package, metrics=metrics)
+
+
+def _validation(run: Path) -> tuple[int, dict[str, Any]]:
+    """Last validation figures of a run."""
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    last = [row for row in rows if any(key.startswith("val/") for key in row)][-1]
+    return int(last["step"]), {key[4:]: value for key, value in last.items() if key.startswith("val/")}
+
+
+def _card(base_run: Path, vocoder_run: Path) -> str:
+    lines = [
+        "# Embedded weights",
+        "",
+        "The base (UNet, ControlNet, conditioner; a diffusers folder) and the shared vocoder, in half precision.",
+        "Trained with the recipes in `stemprover/training/recipes` on pairs made by `stemprover data pairs` from the",
+        "training split described in `docs/training.md`. Licence: Apache-2.0.",
+        "",
+        "| model | steps | figure (validation split, one sampling step) | value |",
+        "|---|---|---|---|",
+    ]
+    for name, run in (("base", base_run), ("vocoder", vocoder_run)):
+        step, figures = _validation(run)
+        lines += [f"| {name} | {step} | {key} | {value:.4f} |" for key, value in figures.items()]
+    return "\n".join([*lines, "", "`gain_db` is SDR gain with a floor 30 dB below the stem; `harmed` is the share", ""]) + (
+        "of segments made worse by more than 0.1 dB; `image_change` the relative change of the band-magnitude error.\n"
+    )
+
+
+def main() -> None:
+    """Release whatever runs are named."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--base", type=Path)
+    parser.add_argument("--vocoder", type=Path)
+    parser.add_argument("--adapters", type=Path)
+    parser.add_argument("--figures", type=Path)
+    chosen = parser.parse_args()
+    if chosen.base is not None and chosen.vocoder is not None:
+        release_base(chosen.base, chosen.vocoder)
+    if chosen.adapters is not None and chosen.figures is not None:
+        for name, figures in json.loads(chosen.figures.read_text(encoding="utf-8")).items():
+            release_adapter(chosen.adapters / name, name, figures)
+
+
+if __name__ == "__main__":
+    main()
