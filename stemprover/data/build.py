@@ -90,18 +90,14 @@ def build_pairs(
     ----------
     data : Path
         Data folder, see :mod:`stemprover.data.sources`.
-    out : Path
-        Pairs folder; decoded recordings are cached in ``out/cache``.
-    count : int
-        Number of pairs that the split shall have.
+    out, count : Path, int
+        Pairs folder (recordings are cached in ``out/cache``) and the number of pairs that the split shall have.
     split : str
         ``train`` or ``validation``; the two never share a stretch of a recording.
     seed : int
         A pair depends on seed, split, recipe and its index only, not on ``jobs`` or on what was there before.
-    jobs : int
-        Parallel processes.
-    recipe : Recipe, optional
-        What kinds of pairs, in which shares.
+    jobs, recipe : int, Recipe
+        Parallel processes, and what kinds of pairs in which shares.
     progress : callable, optional
         Called with 1 after each written pair.
 
@@ -111,14 +107,18 @@ def build_pairs(
         If the data folder or the existing manifest cannot be used.
     """
     library = open_library(data, out / CACHE, split)
-    present = {pair.id for pair in read_manifest(out, split)} if (out / MANIFEST).is_file() else set()
-    missing = [index for index in range(count) if f"{split}-{index:06d}" not in present]
+    missing = _missing(out, count, split)
     job = _Job(data, out, split, seed, recipe or Recipe())
     work = _serial(library, job, missing) if jobs <= 1 else _parallel(job, missing, jobs)
     for _ in work:
         if progress is not None:
             progress(1)
     return Built(len(missing), count - len(missing))
+
+
+def _missing(out: Path, count: int, split: str) -> list[int]:
+    present = {pair.id for pair in read_manifest(out, split)} if (out / MANIFEST).is_file() else set()
+    return [index for index in range(count) if f"{split}-{index:06d}" not in present]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
