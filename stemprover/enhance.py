@@ -46,13 +46,15 @@ class Enhancer:
         Base and vocoders.
     plugins : sequence of Plugin
         What is installed.
+    detectors : sequence of Detector, optional
+        Used instead of those of the plugins.
     """
 
-    def __init__(self, models: Models, plugins: Sequence[Plugin]) -> None:
+    def __init__(self, models: Models, plugins: Sequence[Plugin], detectors: Sequence[Detector] | None = None) -> None:
         self.models = models
         self.plugins = tuple(plugins)
         self.runner = PluginRunner(self.plugins)
-        self._detectors: tuple[Detector, ...] | None = None
+        self._detectors = None if detectors is None else tuple(detectors)
 
     @classmethod
     def from_pretrained(
