@@ -103,9 +103,10 @@ class ArtifactDetector:
         else:
             likely = bleed.reshape(-1) > 0.05
             if likely.any():
-                columns = [SOURCES.index(name) for name in self._source_model.classes]
+                guesses = self._source_model.probability(rows[likely])
                 flat = chance.reshape(-1, len(SOURCES))
-                flat[np.ix_(likely, columns)] = self._source_model.probability(rows[likely])
+                for guess, name in zip(guesses.T, self._source_model.classes, strict=True):
+                    flat[likely, SOURCES.index(name)] = guess
             if stem_class in SOURCES:
                 chance[..., SOURCES.index(source_of(stem_class))] = 1e-6
         return _settled(chance / chance.sum(-1, keepdims=True), bleed)

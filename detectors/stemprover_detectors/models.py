@@ -40,11 +40,11 @@ class ArtifactModel:
     def probability(self, values: np.ndarray) -> np.ndarray:
         """Calibrated probability of each row: ``[rows, features] -> [rows]``."""
         raw = self.classifier.predict_proba(values)[:, 1]
-        return np.interp(raw, self.raw, self.calibrated).astype(np.float32)
+        return np.asarray(np.interp(raw, self.raw, self.calibrated), np.float32)
 
     def severity(self, values: np.ndarray) -> np.ndarray:
         """Severity of each row if the artifact is there: ``[rows, features] -> [rows]``, 0 to 1."""
-        return np.clip(self.regressor.predict(values), 0, 1).astype(np.float32)
+        return np.asarray(np.clip(self.regressor.predict(values), 0, 1), np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
