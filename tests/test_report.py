@@ -19,6 +19,7 @@ from stemprover.evaluation import compare
 from stemprover.report import ReportInput, plot_png, write_html
 from stemprover.report.analysis import FLOOR_DB, analyse
 from stemprover.report.axes import MelAxis, clock, frequency_ticks, time_ticks
+from stemprover.report.boxes import draw_boxes, merge_regions
 from stemprover.report.charts import area_path, downsample_max, level_range, line_path, step_path
 from stemprover.report.pictures import change_image, spectrogram_image, top_db
 from stemprover.report.players import EXCERPT_S, cut_excerpt
@@ -297,6 +298,23 @@ def test_regions_join_detections_and_plan() -> None:
     assert by_start[2.5].adapter == "bleed"
     assert by_start[5.0].adapter is None
     assert (by_start[0.0].adapter, by_start[0.0].confidence) == ("other", None)
+
+
+def test_neighbours_are_drawn_as_one_box() -> None:
+    plan = [
+        item("bleed", 0.0, 1.0, adapter="a"),
+        item("bleed", 1.02, 2.0, 500.0, 7000.0, adapter="a"),
+        item("bleed", 0.5, 1.5, 9000.0, 20_000.0, adapter="a"),
+        item("bleed", 3.0, 4.0, adapter="a"),
+        item("phasiness", 1.0, 2.0, adapter="a"),
+    ]
+    axis = MelAxis(RATE / 2)
+    merged = merge_regions(collect_regions({"plan": plan}), axis, 10.0)
+    first = merged[0][0]
+    assert (first.start_s, first.end_s, first.low_hz, first.high_hz) == (0.0, 2.0, 300.0, 7000.0)
+    assert sorted(parts for _, parts in merged) == [1, 1, 1, 2]
+    boxes = draw_boxes(collect_regions({"plan": plan}), axis, 10.0, {"bleed": 0, "phasiness": 5}, most=2)
+    assert len(boxes) == 2
 
 
 def test_excerpt_starts_at_the_most_repaired_minute() -> None:

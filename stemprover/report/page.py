@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,8 @@ import jinja2
 import numpy as np
 
 from stemprover.report.analysis import Analysis, analyse
-from stemprover.report.axes import MelAxis, clock, frequency_ticks, time_ticks
+from stemprover.report.axes import clock, frequency_ticks, time_ticks
+from stemprover.report.boxes import draw_boxes
 from stemprover.report.charts import area_path, downsample_max, level_range, line_path, step_path
 from stemprover.report.inputs import ReportInput
 from stemprover.report.pictures import RANGE_DB, change_image, data_uri, spectrogram_image, top_db
@@ -24,7 +24,8 @@ from stemprover.report.wording import file_name, finding, hertz, seconds, settin
 
 __all__ = ["write_html"]
 
-_MOST_BOXES = 1500
+_MOST_BOXES = 800
+_DENSE = 60
 _MOST_ROWS = 400
 
 
@@ -39,48 +40,6 @@ def _template() -> jinja2.Template:
     )
     environment.filters |= {"hertz": hertz, "seconds": seconds, "clock": clock}
     return environment.get_template("template.html")
-
-
-def _tip(region: Region) -> str:
-    """Tooltip of a region, one fact per line."""
-    lines = [
-        region.artifact,
-        f"{clock(region.start_s, 1)} to {clock(region.end_s, 1)}, {hertz(region.low_hz)} to {hertz(region.high_hz)}",
-    ]
-    if region.confidence is not None:
-        lines.append(f"confidence {region.confidence:.0%}, severity {region.severity or 0.0:.0%}")
-    if region.adapter is None:
-        lines.append("left as found")
-    else:
-        lines.append(f"adapter {region.adapter}" + ("" if region.strength is None else f" at {region.strength:g}"))
-    return "\n".join(lines)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Box:
-    """A region on the picture, in thousandths of its width and height."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    style: int
-    repaired: bool
-    tip: str
-
-
-def _boxes(regions: Sequence[Region], axis: MelAxis, duration_s: float, styles: Mapping[str, int]) -> list[_Box]:
-    """Rectangles to draw; of very many, the most certain ones."""
-    shown = sorted(regions, key=lambda region: -(region.confidence or 1.0))[:_MOST_BOXES]
-    boxes = []
-    for region in shown:
-        left = 1000 * region.start_s / max(duration_s, 1e-9)
-        top = 1000 * (1 - axis.fraction(region.high_hz))
-        width = max(1000 * min(region.end_s, duration_s) / max(duration_s, 1e-9) - left, 1.5)
-        height = max(1000 * (1 - axis.fraction(region.low_hz)) - top, 4.0)
-        repaired = region.adapter is not None
-        boxes.append(_Box(left, top, width, height, styles[region.artifact], repaired, _tip(region)))
-    return boxes
 
 
 def _pictures(analysis: Analysis) -> list[dict[str, Any]]:
@@ -147,8 +106,12 @@ def _facts(report: ReportInput, regions: Sequence[Region]) -> list[dict[str, str
     spent = sum(float(value) for value in (summary.get("timings_s") or {}).values())
     share = f"{repaired_s / duration:.0%} of the file" if duration else ""
     pace = f"{duration / spent:.1f} \u00d7 real time" if spent and duration else ""
-    return [
-        {"name": "Repairs" if report.after is not None else "Planned", "value": str(repairs), "note": _kinds(regions)},
+    facts = [
+        {
+            "name": "Repairs" if report.after is not None else "Planned",
+            "value": f"{repairs:,}",
+            "note": _kinds(regions),
+        },
         {
             "name": "Planned time" if report.after is None else "Repaired time",
             "value": seconds(repaired_s),
@@ -159,8 +122,8 @@ def _facts(report: ReportInput, regions: Sequence[Region]) -> list[dict[str, str
             "value": "none" if severity is None else f"{severity:.0%}",
             "note": worst.artifact if worst else "",
         },
-        {"name": "Processing", "value": seconds(spent) if spent else "n/a", "note": pace},
     ]
+    return [*facts, {"name": "Processing", "value": seconds(spent), "note": pace}] if spent else facts
 
 
 def _kinds(regions: Sequence[Region]) -> str:
@@ -201,8 +164,8 @@ def _context(report: ReportInput) -> dict[str, Any]:
         "duration_s": report.duration_s,
         "styles": sorted(styles.items(), key=lambda item: (item[1], item[0])),
         "pictures": _pictures(analysis),
-        "boxes": _boxes(regions, analysis.axis, report.duration_s, styles),
-        "hidden_boxes": max(len(regions) - _MOST_BOXES, 0),
+        "boxes": draw_boxes(regions, analysis.axis, report.duration_s, styles, _MOST_BOXES),
+        "dense": len(regions) > _DENSE,
         "range_db": RANGE_DB,
         "frequency_ticks": frequency_ticks(analysis.axis),
         "spectrum_ticks": frequency_ticks(analysis.axis, 0.07),

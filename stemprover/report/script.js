@@ -106,6 +106,9 @@
   }
 
   function startLegend() {
+    all("[data-toggle-all]").forEach((box) => box.addEventListener("change", () => {
+      all(".boxes").forEach((boxes) => { boxes.style.display = box.checked ? "" : "none"; });
+    }));
     all("[data-toggle]").forEach((box) => box.addEventListener("change", () => {
       all(`.boxes .art-${box.dataset.toggle}`).forEach((region) => { region.style.display = box.checked ? "" : "none"; });
     }));
