@@ -161,6 +161,14 @@ def test_missing_and_damaged_files(folder: Path, tmp_path: Path) -> None:
     refused(folder, "holds rank and alpha")
 
 
+def test_facts_are_written_into_the_header(sound: Path, tmp_path: Path) -> None:
+    tensors = read_adapter(sound).tensors()
+    config = json.loads((sound / CONFIG_FILE).read_text())
+    write_adapter(tmp_path, config, tensors, {"artifact": "bleed/drums", "recipe": {"steps": 3}})
+    metadata = read_adapter(tmp_path).metadata
+    assert (metadata["artifact"], json.loads(metadata["recipe"])) == ("bleed/drums", {"steps": 3})
+
+
 def test_writing_refuses_what_loading_would(tmp_path: Path) -> None:
     for tensors in ({}, {"unet.x.lora_A.weight": torch.tensor([float("nan")])}):
         with pytest.raises(AdapterError, match="nothing was saved"):
