@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from click.testing import CliRunner
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -112,6 +113,15 @@ def test_spectral_distance() -> None:
     assert half == pytest.approx(0.5 + np.log(2), abs=0.01)
     assert quiet > half
     assert spectral_distance(torch.zeros(1, 8000), torch.zeros(1, 8000)) == 0
+
+
+def test_the_command(checkpoint: Path, stems: Path, tmp_path: Path) -> None:
+    from stemprover.cli.train import train
+
+    command = ["vocoder", "--vocoder", "hifigan", "--pairs", str(stems), "--out", str(tmp_path), "--steps", "1"]
+    done = CliRunner().invoke(train, [*command, "--batch-size", "1", "--start", str(checkpoint)])
+    assert done.exit_code == 0, done.output
+    assert weights(tmp_path / "final").keys() == weights(checkpoint).keys()
 
 
 def test_what_is_missing_is_named(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

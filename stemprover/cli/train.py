@@ -94,14 +94,21 @@ def lora(
 
 @train.command()
 @_shared
-@click.option("--base", type=_folder, help="Train on this base's output instead of simulated magnitudes.")
-@click.option("--start", type=_folder, help="Go on from this vocoder's folder.")
-def vocoder(pairs: Path, out: Path, recipe: Path | None, base: Path | None, start: Path | None) -> None:
-    """Train the embedded vocoder."""
-    from stemprover.training.runs import train_vocoder
+@click.option("--vocoder", "name", type=click.Choice(("embedded", "hifigan")), default="embedded", show_default=True)
+@click.option("--base", type=_folder, help="Train on this base's output instead of simulated magnitudes (embedded).")
+@click.option("--start", help="Go on from this vocoder's folder; hifigan needs one, or a hub repository.")
+def vocoder(pairs: Path, out: Path, recipe: Path | None, name: str, base: Path | None, start: str | None) -> None:
+    """Train the embedded vocoder, or fine-tune HiFi-GAN on clean stems (a pairs folder's, or audio files)."""
+    with _training("vocoder" if name == "embedded" else name, recipe) as run:
+        if name == "embedded":
+            from stemprover.training.runs import train_vocoder
 
-    with _training("vocoder", recipe) as run:
-        run.wrote(train_vocoder(pairs, out, base, start, run.recipe, run.log, run.numbers))
+            folder = None if start is None else Path(start)
+            run.wrote(train_vocoder(pairs, out, base, folder, run.recipe, run.log, run.numbers))
+        else:
+            from stemprover.training.hifigan import train_hifigan
+
+            run.wrote(train_hifigan(pairs, out, start or "", run.recipe, run.log, run.numbers))
 
 
 @train.command()
