@@ -49,10 +49,11 @@ class HifiGanVocoder:
     def synthesise(self, request: VocoderInput) -> Tensor:
         """Return audio ``[batch, n_samples]``; see :class:`stemprover.synthesis.base.Vocoder`."""
         spectrum = restored_spectrum(request)
-        mel = self.generator.mel
-        share = _share(mel.high_hz)
+        generator = self.generator.to(spectrum.device)
+        mel = generator.mel
+        share = _share(mel.high_hz).to(spectrum.device)
         low = istft(spectrum * share, request.n_samples)
-        made = self.generator(converted(low, SPEC.sample_rate, mel.sample_rate))
+        made = generator(converted(low, SPEC.sample_rate, mel.sample_rate))
         made = converted(made, mel.sample_rate, SPEC.sample_rate, request.n_samples)
         made = istft(stft(made) * share, request.n_samples)
         high = istft(spectrum * (1.0 - share), request.n_samples)
@@ -72,7 +73,7 @@ def align(audio: Tensor, target: Tensor, max_lag: int = _MAX_LAG) -> Tensor:
     length = audio.shape[-1]
     size = 2 ** (length + max_lag).bit_length()
     cross = torch.fft.irfft(torch.fft.rfft(target, size) * torch.fft.rfft(audio, size).conj(), size)
-    lags = torch.arange(-max_lag, max_lag + 1)
+    lags = torch.arange(-max_lag, max_lag + 1, device=audio.device)
     best = lags[cross[:, lags % size].argmax(-1)]
     padded = torch.nn.functional.pad(audio, (max_lag, max_lag))
     rows = [padded[i, max_lag - lag : max_lag - lag + length] for i, lag in enumerate(best.tolist())]
