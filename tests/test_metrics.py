@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from stemprover.errors import AudioError, OptionError, StemSetError
 from stemprover.evaluation import METRICS, compare, evaluate, evaluate_segments, summarise
-from stemprover.evaluation.arrays import BAND_EDGES_HZ, band_slices, spectrum
+from stemprover.evaluation.arrays import BAND_EDGES_HZ, band_slices, spectrum_blocks
 from stemprover.evaluation.bleed import bleedless, fullness, match_gain, mel_filters
 from stemprover.evaluation.bss import bss_eval, pesq, stoi
 from stemprover.evaluation.spectral import (
@@ -268,9 +268,23 @@ def test_octave_bands_cover_every_bin_once() -> None:
     assert len(band_slices(48_000, 2048)) == len(BAND_EDGES_HZ) - 1
 
 
-def test_a_full_scale_sine_has_magnitude_one() -> None:
-    values = np.abs(spectrum(2 * tone(RATE * 64 / 2048), 2048, 512))
-    assert values[0, 64, 20] == pytest.approx(1.0, abs=1e-6)
+def test_spectra_come_in_blocks_and_are_scaled(monkeypatch: pytest.MonkeyPatch) -> None:
+    sine = 2 * tone(RATE * 64 / 2048)
+    (whole,) = (block for (block,) in spectrum_blocks([sine], 2048, 512))
+    assert abs(whole[0, 64, 20]) == pytest.approx(1.0, abs=1e-6)
+    assert whole.shape == (1, 1025, RATE // 512 + 1)
+    monkeypatch.setattr("stemprover.evaluation.arrays._BLOCK_VALUES", 7 * 2048)
+    pieces = [block for (block,) in spectrum_blocks([sine], 2048, 512)]
+    assert max(piece.shape[-1] for piece in pieces) == 7
+    assert np.array_equal(np.concatenate(pieces, axis=-1), whole)
+
+
+def test_scores_do_not_depend_on_the_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = noise()
+    estimate = reference + orthogonal_noise(reference, 8.0)
+    whole = evaluate(reference, estimate, RATE)
+    monkeypatch.setattr("stemprover.evaluation.arrays._BLOCK_VALUES", 10_000)
+    assert evaluate(reference, estimate, RATE) == pytest.approx(whole, rel=1e-9)
 
 
 def test_bss_eval_needs_the_whole_set() -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from stemprover.errors import AudioError
 
-__all__ = ["BAND_EDGES_HZ", "CAP_DB", "SILENCE_DBFS", "band_slices", "decibels", "pair", "rms_dbfs", "spectrum"]
+__all__ = ["BAND_EDGES_HZ", "CAP_DB", "SILENCE_DBFS", "band_slices", "decibels", "pair", "rms_dbfs", "spectrum_blocks"]
 
 CAP_DB = 100.0
 """Ratios in dB are kept within plus or minus this: an exact copy is finite and averages stay usable."""
 
 SILENCE_DBFS = -60.0
 """A reference below this RMS level counts as silent where segments are chosen."""
+
+_BLOCK_VALUES = 1 << 21
 
 BAND_EDGES_HZ = (0.0, 125.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0, 16_000.0, 24_000.0)
 """Edges of the octave bands that per-band metrics use; bands above Nyquist are left out."""
@@ -55,25 +58,34 @@ def rms_dbfs(audio: np.ndarray) -> float:
     return float(10.0 * np.log10(max(float(np.mean(np.square(audio))) if audio.size else 0.0, 1e-20)))
 
 
-def spectrum(audio: np.ndarray, n_fft: int, hop: int) -> np.ndarray:
-    """Centred Hann STFT, scaled so that a full-scale sine has magnitude 1.
+def spectrum_blocks(signals: Sequence[np.ndarray], n_fft: int, hop: int) -> Iterator[tuple[np.ndarray, ...]]:
+    """Centred Hann STFT of several signals of one shape, a stretch of frames at a time.
+
+    Scaled so that a full-scale sine has magnitude 1. Memory does not depend on the length of the signals.
 
     Parameters
     ----------
-    audio : ndarray
-        Shape ``[channels, samples]``.
+    signals : sequence of ndarray
+        Each ``[channels, samples]``.
     n_fft, hop : int
         Frame length and hop in samples.
 
-    Returns
-    -------
-    ndarray
-        Complex, shape ``[channels, n_fft // 2 + 1, frames]``.
+    Yields
+    ------
+    tuple of ndarray
+        One per signal, complex, ``[channels, n_fft // 2 + 1, frames]``.
     """
-    padded = np.pad(audio, ((0, 0), (n_fft // 2, n_fft // 2)))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft, axis=-1)[:, ::hop]
+    channels, samples = signals[0].shape
     window = np.hanning(n_fft + 1)[:-1]
-    return np.asarray(np.fft.rfft(frames * (2.0 / window.sum() * window), axis=-1)).swapaxes(-1, -2)
+    window *= 2.0 / window.sum()
+    total, size = samples // hop + 1, max(1, _BLOCK_VALUES // (channels * n_fft))
+    for first in range(0, total, size):
+        start = first * hop - n_fft // 2
+        stop = (min(first + size, total) - 1) * hop + n_fft // 2
+        margins = ((0, 0), (max(-start, 0), max(stop - samples, 0)))
+        stretches = (np.pad(signal[:, max(start, 0) : min(stop, samples)], margins) for signal in signals)
+        frames = (np.lib.stride_tricks.sliding_window_view(audio, n_fft, axis=-1)[:, ::hop] for audio in stretches)
+        yield tuple(np.asarray(np.fft.rfft(piece * window, axis=-1)).swapaxes(-1, -2) for piece in frames)
 
 
 def band_slices(sample_rate: int, n_fft: int) -> tuple[slice, ...]:

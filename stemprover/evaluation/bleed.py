@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 
-from stemprover.evaluation.arrays import pair, spectrum
+from stemprover.evaluation.arrays import pair, spectrum_blocks
 
 __all__ = ["bleedless", "fullness", "match_gain", "mel_filters"]
 
@@ -46,8 +46,9 @@ def _differences(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) 
     filters = mel_filters(sample_rate, _N_FFT, _BANDS)
     levels = []
     for audio in (reference, match_gain(reference, estimate)):
-        # Undo the scaling of `spectrum`: the published definition floors at an absolute 1e-10 of plain STFT values.
-        mel = filters @ (np.abs(spectrum(audio, _N_FFT, _HOP)) * (_N_FFT / 4)).mean(0)
+        # Undo the scaling of the spectrum: the published definition floors at an absolute 1e-10 of plain STFT values.
+        blocks = (np.abs(block) * (_N_FFT / 4) for (block,) in spectrum_blocks([audio], _N_FFT, _HOP))
+        mel = np.concatenate([filters @ block.mean(0) for block in blocks], axis=-1)
         level = 20.0 * np.log10(np.maximum(mel, 1e-10))
         levels.append(np.maximum(level, level.max() - _TOP_DB))
     return np.asarray(levels[1] - levels[0])

@@ -96,9 +96,6 @@ def evaluate(
 ) -> dict[str, float]:
     """Score an estimate by all metrics.
 
-    Whole spectra are held in memory; for signals longer than a few minutes use
-    :func:`stemprover.evaluation.evaluate_segments`.
-
     Parameters
     ----------
     reference, estimate : ndarray

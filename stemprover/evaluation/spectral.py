@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stemprover.evaluation.arrays import band_slices, pair, spectrum
+from stemprover.evaluation.arrays import band_slices, pair, spectrum_blocks
 
 __all__ = [
     "frequency_response_bands",
@@ -25,11 +25,16 @@ _CAP_DEVIATION_DB = 60.0
 _CAP_CONVERGENCE = 10.0
 
 
-def _floored_powers(reference: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both power spectra, not lower than 80 dB below the reference's loudest bin."""
-    powers = [np.abs(values) ** 2 for values in (reference, estimate)]
-    floor = max(float(powers[0].max()) * _FLOOR, _ABSOLUTE_FLOOR)
-    return np.maximum(powers[0], floor), np.maximum(powers[1], floor)
+def _floor(reference: np.ndarray, n_fft: int, hop: int) -> float:
+    """Power 80 dB below the reference's loudest bin, and not below -120 dBFS."""
+    loudest = max(float(np.abs(block).max()) for (block,) in spectrum_blocks([reference], n_fft, hop))
+    return max(loudest**2 * _FLOOR, _ABSOLUTE_FLOOR)
+
+
+def _log_difference(first: np.ndarray, second: np.ndarray, floor: float) -> np.ndarray:
+    """``ln(|first|^2 / |second|^2)`` of floored powers."""
+    powers = (np.maximum(values.real**2 + values.imag**2, floor) for values in (first, second))
+    return np.asarray(np.subtract(*map(np.log, powers)))
 
 
 def log_spectral_distance(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float:
@@ -52,10 +57,13 @@ def log_spectral_distance(reference: np.ndarray, estimate: np.ndarray, sample_ra
     Gray and Markel, "Distance measures for speech processing", 1976.
     """
     del sample_rate
-    pairs = [spectrum(audio, _N_FFT, _HOP) for audio in pair(reference, estimate)]
-    first, second = _floored_powers(pairs[0], pairs[1])
-    difference = 10.0 * (np.log10(first) - np.log10(second))
-    return float(np.sqrt((difference**2).mean(axis=1)).mean())
+    signals = pair(reference, estimate)
+    floor = _floor(signals[0], _N_FFT, _HOP)
+    total, count = 0.0, 0
+    for first, second in spectrum_blocks(signals, _N_FFT, _HOP):
+        frames = np.sqrt((_log_difference(first, second, floor) ** 2).mean(axis=1))
+        total, count = total + float(frames.sum()), count + frames.size
+    return total / count * float(10.0 / np.log(10.0))
 
 
 def multi_resolution_stft_distance(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float:
@@ -80,16 +88,27 @@ def multi_resolution_stft_distance(reference: np.ndarray, estimate: np.ndarray, 
     signals = pair(reference, estimate)
     total = 0.0
     for n_fft, hop in _RESOLUTIONS:
-        first, second = (np.abs(spectrum(audio, n_fft, hop)) for audio in signals)
-        size, error = float(np.linalg.norm(first)), float(np.linalg.norm(first - second))
-        convergence = min(error / size, _CAP_CONVERGENCE) if size > 0 else _CAP_CONVERGENCE * (error > 0)
-        powers = _floored_powers(first, second)
-        total += convergence + 0.5 * float(np.abs(np.log(powers[0]) - np.log(powers[1])).mean())
+        floor = _floor(signals[0], n_fft, hop)
+        size = error = logs = count = 0.0
+        for first, second in spectrum_blocks(signals, n_fft, hop):
+            size += float(np.sum(np.abs(first) ** 2))
+            error += float(np.sum((np.abs(first) - np.abs(second)) ** 2))
+            logs += 0.5 * float(np.abs(_log_difference(first, second, floor)).sum())
+            count += first.size
+        convergence = (
+            min(float(np.sqrt(error / size)), _CAP_CONVERGENCE) if size > 0 else _CAP_CONVERGENCE * (error > 0)
+        )
+        total += convergence + logs / count
     return total / len(_RESOLUTIONS)
 
 
 def _band_powers(values: np.ndarray, bands: tuple[slice, ...]) -> np.ndarray:
     return np.array([float(np.sum(np.abs(values[:, band]) ** 2)) for band in bands])
+
+
+def _active(power: np.ndarray) -> np.ndarray:
+    """Which bands of the reference hold something."""
+    return np.asarray((power > _ACTIVE * power.max()) & (power > 0))
 
 
 def phase_coherence_bands(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> np.ndarray:
@@ -104,16 +123,15 @@ def phase_coherence_bands(reference: np.ndarray, estimate: np.ndarray, sample_ra
         One value per octave band below Nyquist; NaN for bands 60 dB or more below the reference's loudest band, 0 for
         bands that only the estimate lacks.
     """
-    first, second = (spectrum(audio, _N_FFT, _HOP) for audio in pair(reference, estimate))
     bands = band_slices(sample_rate, _N_FFT)
-    power = _band_powers(first, bands)
-    active = (power > _ACTIVE * power.max()) & (power > 0)
-    result = np.full(len(bands), np.nan)
-    for index in np.flatnonzero(active):
-        cross = first[:, bands[index]] * second[:, bands[index]].conj()
-        weight = float(np.abs(cross).sum())
-        result[index] = float(cross.real.sum()) / weight if weight > 0 else 0.0
-    return result
+    power, aligned, weight = np.zeros((3, len(bands)))
+    for first, second in spectrum_blocks(pair(reference, estimate), _N_FFT, _HOP):
+        power += _band_powers(first, bands)
+        cross = first * second.conj()
+        aligned += [float(cross[:, band].real.sum()) for band in bands]
+        weight += [float(np.abs(cross[:, band]).sum()) for band in bands]
+    coherence = np.divide(aligned, weight, out=np.zeros(len(bands)), where=weight > 0)
+    return np.where(_active(power), coherence, np.nan)
 
 
 def phase_coherence(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float:
@@ -136,10 +154,12 @@ def frequency_response_bands(reference: np.ndarray, estimate: np.ndarray, sample
     ndarray
         One value per octave band below Nyquist; NaN for bands 60 dB or more below the reference's loudest band.
     """
-    first, second = (spectrum(audio, _N_FFT, _HOP) for audio in pair(reference, estimate))
     bands = band_slices(sample_rate, _N_FFT)
-    wanted, got = _band_powers(first, bands), _band_powers(second, bands)
-    active = (wanted > _ACTIVE * wanted.max()) & (wanted > 0)
+    wanted, got = np.zeros((2, len(bands)))
+    for first, second in spectrum_blocks(pair(reference, estimate), _N_FFT, _HOP):
+        wanted += _band_powers(first, bands)
+        got += _band_powers(second, bands)
+    active = _active(wanted)
     ratio = np.maximum(got, 1e-30) / np.where(active, wanted, 1.0)
     return np.where(active, np.clip(10.0 * np.log10(ratio), -_CAP_DEVIATION_DB, _CAP_DEVIATION_DB), np.nan)
 
@@ -178,12 +198,12 @@ def interchannel_error(reference: np.ndarray, estimate: np.ndarray, sample_rate:
     sample_rate : int
         In Hz.
     """
-    first, second = (spectrum(audio, _N_FFT, _HOP) for audio in pair(reference, estimate))
     error = weight = 0.0
-    for band in band_slices(sample_rate, _N_FFT):
-        wanted, energy = _spatial(first[:, band])
-        got, got_energy = _spatial(second[:, band])
-        distance = np.linalg.norm(wanted - got, axis=(0, 1)) / np.sqrt(2.0)
-        error += float(np.sum(np.where(got_energy > 0, distance, 1.0) * energy))
-        weight += float(energy.sum())
+    for first, second in spectrum_blocks(pair(reference, estimate), _N_FFT, _HOP):
+        for band in band_slices(sample_rate, _N_FFT):
+            wanted, energy = _spatial(first[:, band])
+            got, got_energy = _spatial(second[:, band])
+            distance = np.linalg.norm(wanted - got, axis=(0, 1)) / np.sqrt(2.0)
+            error += float(np.sum(np.where(got_energy > 0, distance, 1.0) * energy))
+            weight += float(energy.sum())
     return error / weight if weight > 0 else 0.0
