@@ -16,8 +16,8 @@ from stemprover.routing import GENERIC
 from stemprover.synthesis.base import Vocoder, VocoderInput
 
 if TYPE_CHECKING:
-    from stemprover.restoration.lora import AdapterInfo
     from stemprover.restoration.control import Condition
+    from stemprover.restoration.lora import AdapterInfo
     from stemprover.restoration.pipeline import StemRestorationPipeline
 
 __all__ = ["EMBEDDED_VOCODER", "Models", "pick_device"]
@@ -103,9 +103,7 @@ class Models:
                 expected_base_sha256=bound_to,
             )
 
-    def restore(
-        self, condition: Condition, scales: Mapping[str, float], seeds: Sequence[int], steps: int
-    ) -> Tensor:
+    def restore(self, condition: Condition, scales: Mapping[str, float], seeds: Sequence[int], steps: int) -> Tensor:
         """Stage 1 with these adapters; restored images, float32 ``[batch, n_bands, frames]``."""
         if self._adapters:
             from stemprover.restoration.lora import use_adapters
@@ -147,7 +145,8 @@ class Models:
         if name == "embedded":
             from stemprover.synthesis.embedded import load_embedded
 
-            return load_embedded(EMBEDDED_VOCODER).to(self.device)
+            embedded: Vocoder = load_embedded(EMBEDDED_VOCODER).to(self.device)
+            return embedded
         if name in ("griffin-lim", "input-phase"):
             from stemprover.synthesis.reference import GriffinLimVocoder, InputPhaseVocoder
 
@@ -165,10 +164,8 @@ class Models:
 
 
 def _identity_of(base: str | Path) -> BaseIdentity:
-    """Identity of a user's base: its ``base.json``, checked against the files, else the hash of the files."""
-    from stemprover.plugins import folder_sha256, host_spectral_spec
+    """Identity of a user's base: folder name and hash of its files; no adapter fits a base on the hub."""
+    from stemprover.plugins import folder_sha256
 
     folder = Path(base)
-    if not folder.is_dir():
-        return BaseIdentity(str(base), "", host_spectral_spec())
-    return BaseIdentity(folder.name, folder_sha256(folder), host_spectral_spec())
+    return BaseIdentity(folder.name, folder_sha256(folder)) if folder.is_dir() else BaseIdentity(str(base), "")
