@@ -9,8 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stemprover.detection import AnalysisBlock, CellScores, Detection, Detector, block_levels
-from stemprover.detection import concatenate_scores, detect_cells
+from stemprover.detection import (
+    AnalysisBlock,
+    CellScores,
+    Detection,
+    Detector,
+    block_levels,
+    concatenate_scores,
+    detect_cells,
+)
 from stemprover.progress import Progress
 from stemprover.spectral.segments import envelope_db
 from stemprover.spectral.spec import SPEC

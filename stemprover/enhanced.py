@@ -73,8 +73,8 @@ class Settings:
         OptionError
         """
         if not self.auto_detect and not self.adapters:
-            got, fix = "neither", "add --auto-detect to find artifacts, or name adapters, for example --adapter drumbleed"
-            raise OptionError("--auto-detect or --adapter NAME", got, fix)
+            fix = "add --auto-detect to find artifacts, or name adapters, for example --adapter drumbleed"
+            raise OptionError("--auto-detect or --adapter NAME", "neither", fix)
         if self.quality not in QUALITY_STEPS:
             raise OptionError(f"a quality ({', '.join(QUALITY_STEPS)})", self.quality, "use for example balanced")
         if not (math.isfinite(self.strength) and 0.0 <= self.strength <= 1.0):
@@ -86,7 +86,8 @@ class Settings:
         counts = {stem.format.channels for stem in (*stems.stems, *([stems.mixture] if stems.mixture else []))}
         if self.mixture_consistent and len(counts) > 1:
             got = " and ".join(str(count) for count in sorted(counts))
-            raise StemSetError("stems and mixture with the same channels to sum up", got, "leave --mixture-consistent out")
+            fix = "leave --mixture-consistent out"
+            raise StemSetError("stems and mixture with the same channels to sum up", got, fix)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -184,7 +184,8 @@ class Renderer:
         self.timings["restore"] += middle - begin
         self.timings["synthesise"] += end - middle
         wet = self._maps(windows, lambda item: min(1.0, item.strength))
-        return blend(stem, repaired, wet, WINDOW).unflatten(0, (len(windows), channels)).cpu()
+        difference = blend(stem, repaired, wet, WINDOW).cpu()
+        return torch.unflatten(difference, 0, (len(windows), channels))
 
     def _maps(self, windows: Sequence[_Window], value: Callable[[PlanItem], float]) -> Tensor:
         maps = torch.stack([region_map(window.regions(value), FRAMES) for window in windows])
@@ -194,7 +195,7 @@ class Renderer:
         channels = self.stem.format.channels
         other = None
         if channels == 2:
-            swapped = stem.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
+            swapped = torch.unflatten(stem, 0, (-1, 2)).flip(1).flatten(0, 1)
             other = to_image(band_magnitude(power(swapped)), features.level)
         severity = self._maps(windows, lambda item: item.severity)
         strongest = [max(window.items, key=_weight) for window in windows for _ in range(channels)]

@@ -39,9 +39,9 @@ class BandAwareAttnProcessor(nn.Module):
         self,
         attn: Attention,
         hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        temb: Tensor | None = None,
+        encoder_hidden_states: Tensor | None = None,  # noqa: ARG002
+        attention_mask: Tensor | None = None,  # noqa: ARG002
+        temb: Tensor | None = None,  # noqa: ARG002
     ) -> Tensor:
         """Attend; the arguments are those of every diffusers attention processor (masks are not used here)."""
         batch, tokens, channels = hidden_states.shape
@@ -54,4 +54,5 @@ class BandAwareAttnProcessor(nn.Module):
         )
         mixed = functional.scaled_dot_product_attention(query, key, value)
         mixed = mixed.transpose(1, 2).reshape(batch, tokens, channels)
-        return attn.to_out[1](attn.to_out[0](mixed))
+        projected: Tensor = attn.to_out[1](attn.to_out[0](mixed))
+        return projected

@@ -47,7 +47,8 @@ class ControlCache:
             self._entries.move_to_end(name)
         while len(self._entries) > max(self.capacity, len(names)):
             self._entries.popitem(last=False)
-        stacked = [torch.stack(parts).contiguous(memory_format=torch.channels_last) for parts in zip(*rows, strict=True)]
+        stacked = [torch.stack(parts) for parts in zip(*rows, strict=True)]
+        stacked = [part.contiguous(memory_format=torch.channels_last) for part in stacked]
         return tuple(stacked[:-1]), stacked[-1]
 
 

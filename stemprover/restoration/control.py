@@ -61,7 +61,8 @@ def control_image(features: BandFeatures, other_channel: Tensor | None, severity
     features : BandFeatures
         Of the channel to repair and the sum of its siblings.
     other_channel : Tensor or None
-        Compressed image of the other channel of a stereo pair at the same reference level, ``[batch, n_bands, frames]``.
+        Compressed image of the other channel of a stereo pair at the same reference level,
+        shape ``[batch, n_bands, frames]``.
     severity : Tensor
         Detected severity, 0 outside the regions to repair, shape ``[batch, n_bands, frames]``.
 

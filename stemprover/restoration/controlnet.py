@@ -8,7 +8,8 @@ the time step, so its outputs are computed once per segment and kept for all ste
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, cast
 
 import torch
 from diffusers import ControlNetModel, ModelMixin
@@ -38,15 +39,17 @@ class PhaseAwareZeroConv(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 1)
         nn.init.zeros_(self.conv.weight)
-        nn.init.zeros_(self.conv.bias)
+        nn.init.zeros_(cast(Tensor, self.conv.bias))
         self.gate_bias = nn.Parameter(torch.zeros(height, 1))
         self.gate_weight = nn.Parameter(torch.ones(height, 1))
 
     def forward(self, features: Tensor, coherence: Tensor) -> Tensor:
-        """Map ``[batch, channels, height, width]``; coherence ``[batch, 1, rows, columns]`` is averaged to that size."""
-        local = functional.adaptive_avg_pool2d(coherence, features.shape[-2:])
+        """Map ``[batch, channels, height, width]``; coherence ``[batch, 1, rows, columns]`` is averaged to it."""
+        height, width = features.shape[-2:]
+        local = functional.adaptive_avg_pool2d(coherence, (height, width))
         gate = 2.0 * torch.sigmoid(self.gate_bias + self.gate_weight * (local - 0.5))
-        return self.conv(features) * gate
+        mapped: Tensor = self.conv(features)
+        return mapped * gate
 
 
 class RestorationControlNet(OwnConfig, ControlNetModel):  # type: ignore[misc]
@@ -66,7 +69,7 @@ class RestorationControlNet(OwnConfig, ControlNetModel):  # type: ignore[misc]
 
     depends_on_segment_only = True
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         height: int = 64,
@@ -96,10 +99,9 @@ class RestorationControlNet(OwnConfig, ControlNetModel):  # type: ignore[misc]
         for level in range(len(block_out_channels)):
             last = level == len(block_out_channels) - 1
             heights += [height >> level] * layers_per_block + ([] if last else [height >> (level + 1)])
-        self.controlnet_down_blocks = nn.ModuleList(
-            PhaseAwareZeroConv(conv.in_channels, rows)
-            for conv, rows in zip(self.controlnet_down_blocks, heights, strict=True)
-        )
+        widths = [conv.in_channels for conv in cast(Iterable[nn.Conv2d], self.controlnet_down_blocks)]
+        gated = [PhaseAwareZeroConv(width, rows) for width, rows in zip(widths, heights, strict=True)]
+        self.controlnet_down_blocks: nn.ModuleList = nn.ModuleList(gated)
         self.controlnet_mid_block = PhaseAwareZeroConv(block_out_channels[-1], heights[-1])
 
     def forward(
@@ -131,9 +133,7 @@ class RestorationControlNet(OwnConfig, ControlNetModel):  # type: ignore[misc]
             hidden, more = block(hidden, embedding, **_attention_arguments(block, encoder_hidden_states))
             skips += more
         hidden = self.mid_block(hidden, embedding, encoder_hidden_states=encoder_hidden_states)
-        residuals = tuple(
-            conv(skip, coherence) for conv, skip in zip(self.controlnet_down_blocks, skips, strict=True)
-        )
+        residuals = tuple(conv(skip, coherence) for conv, skip in zip(self.controlnet_down_blocks, skips, strict=True))
         return residuals, self.controlnet_mid_block(hidden, coherence)
 
 

@@ -106,7 +106,8 @@ class StemRestorationPipeline(DiffusionPipeline):  # type: ignore[misc]
         scale = self.vae.config.scaling_factor
         image = condition.image.expand(-1, 3, -1, -1).to(self.unet.dtype) * 2.0 - 1.0
         latents = self.vae.encode(image).latent_dist.mode() * scale
-        prompts = [f"{stem} stem, {name} removed" for stem, name in zip(condition.stems, condition.artifacts, strict=True)]
+        names = zip(condition.stems, condition.artifacts, strict=True)
+        prompts = [f"{stem} stem, {artifact} removed" for stem, artifact in names]
         ids = self.tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt").input_ids
         tokens = self.text_encoder(ids.to(latents.device))[0]
         control = condition.control[:, :3].to(latents.dtype)

@@ -46,7 +46,7 @@ class RestorationUNet(OwnConfig, UNet2DConditionModel):  # type: ignore[misc]
         As in diffusers.
     """
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         height: int = 64,

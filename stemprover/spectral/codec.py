@@ -58,12 +58,14 @@ def band_gain(degraded: Tensor, restored: Tensor, max_gain: float = 4.0, spec: S
 
 def patchify(image: Tensor, spec: SpectralSpec = SPEC) -> Tensor:
     """Space-to-depth: ``[batch, channels, n_bands, frames] -> [batch, channels * p * p, n_bands / p, frames / p]``."""
-    return rearrange(image, "b c (h p) (w q) -> b (c p q) h w", p=spec.patch, q=spec.patch)
+    latents: Tensor = rearrange(image, "b c (h p) (w q) -> b (c p q) h w", p=spec.patch, q=spec.patch)
+    return latents
 
 
 def unpatchify(latents: Tensor, spec: SpectralSpec = SPEC) -> Tensor:
     """Exact inverse of :func:`patchify`."""
-    return rearrange(latents, "b (c p q) h w -> b c (h p) (w q)", p=spec.patch, q=spec.patch)
+    image: Tensor = rearrange(latents, "b (c p q) h w -> b c (h p) (w q)", p=spec.patch, q=spec.patch)
+    return image
 
 
 def encode(image: Tensor, spec: SpectralSpec = SPEC) -> Tensor:

@@ -42,7 +42,10 @@ class VocoderInput:
 class Vocoder(Protocol):
     """What a vocoder plugin's entry gives back."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What ``--vocoder`` calls it."""
+        ...
 
     def synthesise(self, request: VocoderInput) -> Tensor:
         """Return audio of shape ``[batch, n_samples]``, aligned with the input to the sample."""

@@ -49,7 +49,8 @@ class ConvNeXtBlock(nn.Module):
         """Apply the block."""
         hidden = self.norm(self.depthwise(features).transpose(1, 2))
         hidden = self.project(nn.functional.gelu(self.expand(hidden))) * self.scale
-        return features + hidden.transpose(1, 2)
+        refined: Tensor = features + hidden.transpose(1, 2)
+        return refined
 
 
 def _features(request: VocoderInput) -> Tensor:
@@ -73,8 +74,13 @@ class EmbeddedVocoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     name = "embedded"
 
-    @register_to_config
-    def __init__(self, dim: int = 256, depth: int = 4, spectral_spec: str = SPEC.digest()) -> None:
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(
+        self,
+        dim: int = 256,
+        depth: int = 4,
+        spectral_spec: str = SPEC.digest(),  # noqa: ARG002 (kept in config.json)
+    ) -> None:
         super().__init__()
         self.embed = nn.Conv1d(7 * SPEC.n_bands, dim, 1)
         self.blocks = nn.ModuleList(ConvNeXtBlock(dim) for _ in range(depth))
@@ -89,7 +95,7 @@ class EmbeddedVocoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         for block in self.blocks:
             hidden = block(hidden)
         values: Tensor = self.head(self.norm(hidden.transpose(1, 2))).transpose(1, 2)
-        return values.unflatten(1, (_HEAD, SPEC.n_bands))
+        return torch.unflatten(values, 1, (_HEAD, SPEC.n_bands))
 
     def mix(self, request: VocoderInput) -> Tensor:
         """Return the complex spectrum of the repaired stem, shape ``[batch, n_bins, frames]``."""
