@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -294,6 +296,12 @@ def test_wrong_use(folders: dict[str, Path], tmp_path: Path) -> None:
         lora.default_targets(nn.Linear(2, 2))
     assert lora.loaded_adapters(model) == ("x",)
     assert not (tmp_path / "none").exists()
+
+
+def test_importing_the_loader_imports_neither_peft_nor_diffusers() -> None:
+    code = "import sys, stemprover.restoration.lora; print({'peft', 'diffusers', 'transformers'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 def test_default_targets_are_attention_and_convolutions() -> None:
