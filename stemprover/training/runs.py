@@ -74,13 +74,13 @@ def train_lora(
     torch.manual_seed(numbers.seed)
     model = load_base(base)
     model.requires_grad_(False)
-    inject(model, "train", LoraConfig(r=rank, lora_alpha=alpha, target_modules=default_targets(model)))
+    inject(model, "new", LoraConfig(r=rank, lora_alpha=alpha, target_modules=default_targets(model)))
     facts = {
         "artifact": artifact,
         "base_sha256": base_identity(base / "base.json").sha256,
         "recipe": json.dumps(dataclasses.asdict(numbers)),
     }
-    task = RestorationTask(model, artifact, lambda folder: save_adapter(model, folder, "train", facts))
+    task = RestorationTask(model, artifact, lambda folder: save_adapter(model, folder, "new", facts))
     return fit(task, *_batches(pairs, numbers, artifact), numbers, out, log)
 
 
