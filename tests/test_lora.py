@@ -261,7 +261,7 @@ def test_base_binding(folders: dict[str, Path], tmp_path: Path) -> None:
         load(tmp_path, BASE, None)
 
 
-@pytest.mark.parametrize("name", ["", "a.b", "to_q", "unet", "0", "keys", "a b", "../x"])
+@pytest.mark.parametrize("name", ["", "a.b", "to_q", "unet", "0", "keys", "train", "a b", "../x"])
 def test_names_that_peft_would_misread(name: str, folders: dict[str, Path]) -> None:
     model = build("plain")
     with pytest.raises(AdapterError):

@@ -96,7 +96,7 @@ def check_name(model: nn.Module, name: str) -> None:
         raise AdapterError("a name that is not in use", repr(name), "remove the loaded adapter first")
     parts = {part for module in originals(model) for part in module.split(".")}
     if not _NAME.fullmatch(name) or name in parts or hasattr(nn.ModuleDict(), name):
-        raise AdapterError("a name of letters, digits, - and _ that no layer has", repr(name), "choose another name")
+        raise AdapterError("a name of letters, digits, - and _ that no layer or method has", repr(name), "rename it")
 
 
 def attach(model: nn.Module, name: str, config: LoraConfig, tensors: Mapping[str, Tensor] | None = None) -> None:
