@@ -19,7 +19,7 @@ __all__ = ["DETECTED", "Excerpt", "excerpts_of", "rows", "source_rows"]
 
 DETECTED = ("bleed", "phasiness", "hf-distortion")
 _CELL = SPEC.cell_frames * SPEC.hop
-_CLEAN_SHARE, _BLIND_SHARE, _GENERIC_SHARE, _MONO_SHARE = 0.5, 0.35, 0.2, 0.1
+_BLIND_SHARE, _GENERIC_SHARE, _MONO_SHARE = 0.35, 0.2, 0.1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -81,13 +81,15 @@ def _excerpt(pair: Pair, audio: PairAudio, clean: bool, rng: np.random.Generator
     )
 
 
-def excerpts_of(pairs: Sequence[Pair], seed: int, report: Callable[[int], None]) -> list[Excerpt]:
+def excerpts_of(pairs: Sequence[Pair], clean_share: float, seed: int, report: Callable[[int], None]) -> list[Excerpt]:
     """Render every pair damaged, and a share of them clean as well.
 
     Parameters
     ----------
     pairs : sequence of Pair
         With whole-cell length of at least one cell.
+    clean_share : float
+        Share of the pairs that is rendered clean as well, 0 to 1.
     seed : int
         Decides what is hidden, mixed to mono or rendered clean; the same for the same pair in every run.
     report : callable
@@ -98,7 +100,7 @@ def excerpts_of(pairs: Sequence[Pair], seed: int, report: Callable[[int], None])
         rng = np.random.default_rng([seed, *pair.id.encode()])
         audio = load(pair)
         result.append(_excerpt(pair, audio, clean=False, rng=rng))
-        if rng.random() < _CLEAN_SHARE:
+        if rng.random() < clean_share:
             result.append(_excerpt(pair, audio, clean=True, rng=rng))
         report(number)
     return result

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -14,18 +15,39 @@ from stemprover.spectral.spec import SPEC
 from stemprover.training.detector_data import DETECTED, Excerpt
 from stemprover.training.detector_models import PRESENT, FittedModel
 
-__all__ = ["calibration_error", "cell_metrics", "clean_touched_share", "detected_mask", "score_excerpt"]
+__all__ = ["Scored", "calibration_error", "cell_metrics", "clean_touched_share", "detected_mask", "score_all"]
 
 _CLEARLY = 0.3  # recall is asked of cells that are clearly damaged
 _CLEAN = 0.05
 
 
-def score_excerpt(models: Mapping[str, FittedModel], excerpt: Excerpt) -> dict[str, CellScores]:
-    """Score an excerpt with fitted models, by artifact."""
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """Excerpts with their scores by artifact."""
+
+    excerpts: Sequence[Excerpt]
+    scores: Sequence[Mapping[str, CellScores]]
+
+    def where(self, keep: Callable[[Excerpt], bool]) -> Scored:
+        """Keep some of the excerpts."""
+        kept = [(item, score) for item, score in zip(self.excerpts, self.scores, strict=True) if keep(item)]
+        return Scored([item for item, _ in kept], [score for _, score in kept])
+
+    def situations(self) -> dict[str, Scored]:
+        """Part the excerpts by what a detector could see: ``siblings`` or the stem ``alone``."""
+        return {"siblings": self.where(lambda item: not item.blind), "alone": self.where(lambda item: item.blind)}
+
+
+def score_all(models: Mapping[str, FittedModel], excerpts: Sequence[Excerpt]) -> Scored:
+    """Score excerpts with fitted models."""
+    return Scored(excerpts, [_score(models, item) for item in excerpts])
+
+
+def _score(models: Mapping[str, FittedModel], excerpt: Excerpt) -> dict[str, CellScores]:
     flat = excerpt.features.reshape(-1, excerpt.features.shape[-1])
     shape = excerpt.levels_db.shape
     return {
-        name: CellScores(model.probability(flat).reshape(shape), model.severity(flat).reshape(shape))
+        name: CellScores(model.probability(flat, excerpt.blind).reshape(shape), model.severity(flat).reshape(shape))
         for name, model in models.items()
     }
 
@@ -42,12 +64,10 @@ def detected_mask(detections: Sequence[Detection], artifact: str, shape: tuple[i
     return mask
 
 
-def clean_touched_share(
-    scores: Sequence[Mapping[str, CellScores]], excerpts: Sequence[Excerpt], rules: Mapping[str, ThresholdRule]
-) -> float:
+def clean_touched_share(clean: Scored, rules: Mapping[str, ThresholdRule]) -> float:
     """Share of the time of clean excerpts in which anything is detected (any artifact of ``rules``)."""
     touched = total = 0
-    for score, excerpt in zip(scores, excerpts, strict=True):
+    for score, excerpt in zip(clean.scores, clean.excerpts, strict=True):
         shape = excerpt.levels_db.shape
         found = detect_cells({name: score[name] for name in rules}, excerpt.levels_db, rules)
         touched += int(np.any([detected_mask(found, name, shape).any(1) for name in rules], 0).sum())
@@ -62,15 +82,10 @@ def calibration_error(probability: np.ndarray, truth: np.ndarray, bins: int = 10
     for index in np.unique(number):
         inside = number == index
         error += inside.mean() * abs(float(probability[inside].mean()) - float(truth[inside].mean()))
-    return error
+    return float(error)
 
 
-def cell_metrics(
-    scores: Sequence[Mapping[str, CellScores]],
-    excerpts: Sequence[Excerpt],
-    artifact: str,
-    rules: Mapping[str, ThresholdRule],
-) -> dict[str, float]:
+def cell_metrics(scored: Scored, artifact: str, rules: Mapping[str, ThresholdRule]) -> dict[str, float]:
     """Measure one artifact over all audible cells.
 
     Returns
@@ -85,7 +100,7 @@ def cell_metrics(
 
     number = DETECTED.index(artifact)
     columns: list[np.ndarray] = []
-    for score, excerpt in zip(scores, excerpts, strict=True):
+    for score, excerpt in zip(scored.scores, scored.excerpts, strict=True):
         found = detect_cells({artifact: score[artifact]}, excerpt.levels_db, rules)
         mask = detected_mask(found, artifact, excerpt.levels_db.shape)
         truth = excerpt.severity[number]
@@ -95,9 +110,9 @@ def cell_metrics(
     flags, present, clear = flagged > 0, truth >= PRESENT, (truth >= PRESENT) | (truth <= _CLEAN)
     hits = flags & present
     return {
-        "roc_auc": float(roc_auc_score(present[clear], probability[clear])),
+        "roc_auc": float(roc_auc_score(present[clear], probability[clear])) if 0 < present[clear].mean() < 1 else 0.5,
         "calibration_error": calibration_error(probability, present),
-        "severity_error": float(np.abs(severity - truth)[truth > _CLEAN].mean()),
+        "severity_error": float(np.abs(severity - truth)[truth > _CLEAN].sum() / max((truth > _CLEAN).sum(), 1)),
         "precision": float((flags & (truth > _CLEAN)).sum() / max(flags.sum(), 1)),
         "recall": float((flags & (truth > _CLEARLY)).sum() / max((truth > _CLEARLY).sum(), 1)),
         "iou": float(hits.sum() / max((flags | present).sum(), 1)),

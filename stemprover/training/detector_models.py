@@ -35,17 +35,16 @@ class TreeSettings:
 
 @dataclasses.dataclass(frozen=True)
 class FittedModel:
-    """A classifier, its calibration curve and a severity regressor."""
+    """A classifier, a severity regressor and a calibration curve by situation, ``siblings`` and ``alone``."""
 
     classifier: Any
     regressor: Any
-    raw: np.ndarray
-    calibrated: np.ndarray
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]]
 
-    def probability(self, values: np.ndarray) -> np.ndarray:
+    def probability(self, values: np.ndarray, alone: bool) -> np.ndarray:
         """Calibrated probability of each row, ``[rows, features] -> [rows]``."""
         raw = self.classifier.predict_proba(values)[:, 1]
-        return np.asarray(np.interp(raw, self.raw, self.calibrated), np.float32)
+        return np.asarray(np.interp(raw, *self.curves["alone" if alone else "siblings"]), np.float32)
 
     def severity(self, values: np.ndarray) -> np.ndarray:
         """Severity of each row, ``[rows, features] -> [rows]``."""
@@ -96,16 +95,19 @@ def fit_artifact(
     features, severity = rows(fit, artifact, rule)
     clear = (severity >= PRESENT) | (severity <= _ABSENT)
     x, y = _thinned(features[clear], severity[clear], settings)
-    held_x, held_severity = rows(held_out, artifact, rule)
-    for name, values in (("training", y), ("held-out", held_severity)):
+    for name, values in (("training", y), ("held-out", rows(held_out, artifact, rule)[1])):
         if (values >= PRESENT).sum() < 100 or (values <= _ABSENT).sum() < 100:
             got = f"{int((values >= PRESENT).sum())} of {len(values)} {name} cells"
             raise TrainingError(f"at least 100 cells with and without {artifact}", got, "make more pairs")
     classifier = _trees("Classifier", settings).fit(x, y >= PRESENT)
     damaged = severity > _ABSENT
     regressor = _trees("Regressor", settings).fit(*_thinned(features[damaged], severity[damaged], settings))
-    raw, calibrated = _calibration(classifier.predict_proba(held_x)[:, 1], held_severity >= PRESENT)
-    return FittedModel(classifier, regressor, raw, calibrated)
+    curves = {}
+    for situation, alone in (("siblings", False), ("alone", True)):
+        # A stem alone shows far less, so the same raw score means less there.
+        held_x, held_severity = rows([item for item in held_out if item.blind == alone] or held_out, artifact, rule)
+        curves[situation] = _calibration(classifier.predict_proba(held_x)[:, 1], held_severity >= PRESENT)
+    return FittedModel(classifier, regressor, curves)
 
 
 def fit_source(fit: Sequence[Excerpt], settings: TreeSettings) -> tuple[Any, tuple[str, ...]]:

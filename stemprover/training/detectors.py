@@ -1,7 +1,7 @@
 """Training of the detectors: pairs in; models, thresholds, measurements and an updated manifest out.
 
-Training pairs are divided by pair into a part that grows the trees and a held-out part that calibrates them. The
-validation songs are divided into one half that chooses the thresholds and one that is measured and nothing else.
+Training pairs are divided into a part that grows the trees and a held-out part that calibrates them. Thresholds are
+chosen on the held-out part and one half of the validation pairs; the other half is measured and nothing else.
 """
 
 from __future__ import annotations
@@ -13,22 +13,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from stemprover.data.pairs import Pair, read_manifest
 from stemprover.detection.features import SOURCES
 from stemprover.detection.thresholds import DEFAULT_RULES, ThresholdRule
-from stemprover.detection.types import CellScores
 from stemprover.errors import TrainingError
 from stemprover.training.detector_data import DETECTED, Excerpt, excerpts_of, source_rows
-from stemprover.training.detector_evaluation import cell_metrics, clean_touched_share, score_excerpt
+from stemprover.training.detector_evaluation import Scored, cell_metrics, clean_touched_share, score_all
 from stemprover.training.detector_models import PRESENT, FittedModel, TreeSettings, fit_artifact, fit_source, store
+from stemprover.training.detector_rules import choose_rules
 
-__all__ = ["DetectorRecipe", "choose_base", "train_detectors"]
+__all__ = ["DetectorRecipe", "train_detectors"]
 
 _HELD_OUT = 5  # one of so many training pairs calibrates
-_CLEAN_TOUCHED = 0.02  # share of clean time in which a false alarm is accepted, all artifacts together
-_BASES = np.round(np.arange(0.3, 0.98, 0.02), 2)
+_CLEAN_SHARE = {"train": 0.5, "validation": 1.0}
 Report = Callable[[str, float], None]
 
 
@@ -54,18 +51,6 @@ class DetectorRecipe:
     trees: TreeSettings = dataclasses.field(default_factory=TreeSettings)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Scored:
-    """Excerpts with their scores."""
-
-    excerpts: Sequence[Excerpt]
-    scores: Sequence[Mapping[str, CellScores]]
-
-    def where(self, keep: Callable[[Excerpt], bool]) -> _Scored:
-        kept = [(item, score) for item, score in zip(self.excerpts, self.scores, strict=True) if keep(item)]
-        return _Scored([item for item, _ in kept], [score for _, score in kept])
-
-
 def _silent(stage: str, share: float) -> None:
     """Report to nobody."""
 
@@ -75,41 +60,34 @@ def _part(pair: Pair, parts: int) -> int:
     return hashlib.sha256(pair.id.encode()).digest()[0] % parts
 
 
+def _for_choosing(excerpt: Excerpt) -> bool:
+    """Training excerpts, and half of the validation pairs, choose thresholds; the other half is only measured."""
+    return excerpt.pair.split == "train" or _part(excerpt.pair, 2) == 0
+
+
 def _read(recipe: DetectorRecipe, split: str, report: Report) -> list[Excerpt]:
     pairs = read_manifest(recipe.pairs, split)[: recipe.max_pairs]
     if not pairs:
         raise TrainingError(f"{split} pairs in {recipe.pairs}", "none", "make some with `stemprover data pairs`")
-    return excerpts_of(pairs, recipe.trees.seed, lambda done: report(f"features of {split} pairs", done / len(pairs)))
+    return excerpts_of(
+        pairs,
+        _CLEAN_SHARE[split],
+        recipe.trees.seed,
+        lambda done: report(f"features of {split} pairs", done / len(pairs)),
+    )
 
 
-def choose_base(artifact: str, clean: _Scored, allowed: float) -> ThresholdRule:
-    """Return the artifact's rule with the lowest base threshold that touches at most ``allowed`` of the clean time."""
-    rule = DEFAULT_RULES[artifact]
-    for base in _BASES:
-        rule = dataclasses.replace(rule, base=float(base), ceiling=max(rule.ceiling, float(base)))
-        if clean_touched_share(clean.scores, clean.excerpts, {artifact: rule}) <= allowed:
-            break
-    return rule
-
-
-def _metrics(measured: _Scored, rules: Mapping[str, ThresholdRule]) -> dict[str, Any]:
-    groups = {
-        "all": measured,
-        "with_siblings": measured.where(lambda item: not item.blind),
-        "alone": measured.where(lambda item: item.blind),
-    }
-    clean = measured.where(lambda item: item.clean)
-    seconds = sum(item.pair.samples / item.pair.sample_rate for item in clean.excerpts)
-    return {
-        **{
-            artifact: {
-                name: cell_metrics(group.scores, group.excerpts, artifact, rules) for name, group in groups.items()
-            }
-            for artifact in DETECTED
-        },
-        "clean_touched_share": clean_touched_share(clean.scores, clean.excerpts, rules),
-        "clean_seconds": seconds,
-    }
+def _metrics(measured: Scored, rules: Mapping[str, Mapping[str, ThresholdRule]]) -> dict[str, Any]:
+    """Measure each situation with its own rules."""
+    result: dict[str, Any] = {}
+    for situation, group in measured.situations().items():
+        clean = group.where(lambda item: item.clean)
+        result[situation] = {
+            **{artifact: cell_metrics(group, artifact, rules[situation]) for artifact in DETECTED},
+            "clean_touched_share": clean_touched_share(clean, rules[situation]),
+            "clean_seconds": sum(item.pair.samples / item.pair.sample_rate for item in clean.excerpts),
+        }
+    return result
 
 
 def _source_accuracy(source: tuple[Any, tuple[str, ...]], excerpts: Sequence[Excerpt]) -> float:
@@ -132,8 +110,8 @@ def _update_manifest(package: Path, files: Sequence[Path], metrics: Mapping[str,
     manifest = json.loads(path.read_text(encoding="utf-8"))
     hashes = {file: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(files)}
     manifest["files"] = {file.relative_to(package).as_posix(): value for file, value in hashes.items()}
-    manifest["metrics"] = {f"{name}_roc_auc": metrics[name]["all"]["roc_auc"] for name in DETECTED}
-    manifest["metrics"]["clean_touched_share"] = metrics["clean_touched_share"]
+    manifest["metrics"] = {f"{name}_roc_auc": metrics["siblings"][name]["roc_auc"] for name in DETECTED}
+    manifest["metrics"]["clean_touched_share"] = metrics["siblings"]["clean_touched_share"]
     _write_json(path, manifest)
 
 
@@ -167,21 +145,21 @@ def train_detectors(recipe: DetectorRecipe, report: Report | None = None) -> dic
         models[artifact] = fit_artifact(artifact, fit, held_out, DEFAULT_RULES[artifact], recipe.trees)
     source = fit_source(fit, recipe.trees)
     report("thresholds and measurements", 0.0)
-    scored = _Scored(validation, [score_excerpt(models, item) for item in validation])
-    choosing = scored.where(lambda item: _part(item.pair, 2) == 0)
-    clean = choosing.where(lambda item: item.clean)
-    rules = {name: choose_base(name, clean, _CLEAN_TOUCHED / len(DETECTED)) for name in DETECTED}
-    measured = scored.where(lambda item: _part(item.pair, 2) == 1)
+    choosing = score_all(models, [item for item in (*held_out, *validation) if _for_choosing(item)])
+    rules = choose_rules(choosing)
+    measured = score_all(models, [item for item in validation if not _for_choosing(item)])
     metrics = _metrics(measured, rules) | {
         "source_accuracy": _source_accuracy(source, measured.excerpts),
         "sources": list(SOURCES),
         "training_excerpts": len(training),
         "measured_excerpts": len(measured.excerpts),
-        "base_thresholds": {name: rule.base for name, rule in rules.items()},
     }
     files = store(recipe.package / "models", models, source)
     rules_file = recipe.package / "models" / "rules.json"
-    _write_json(rules_file, {name: dataclasses.asdict(rule) for name, rule in rules.items()})
+    _write_json(
+        rules_file,
+        {situation: {name: dataclasses.asdict(rule) for name, rule in by.items()} for situation, by in rules.items()},
+    )
     _write_json(recipe.package / "metrics.json", metrics)
     _update_manifest(recipe.package, [*files, rules_file], metrics)
     report("thresholds and measurements", 1.0)

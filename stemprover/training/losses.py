@@ -11,7 +11,7 @@ from stemprover.spectral.stft import power
 
 __all__ = ["error_ratio", "gain_error_ratio", "multi_resolution", "perceptual_weight", "phase_coherence"]
 
-_RESOLUTIONS = ((512, 128), (1024, 256), (4096, 1024))
+_RESOLUTIONS = ((512, 128), (4096, 1024))
 
 
 def error_ratio(estimate: Tensor, clean: Tensor, degraded: Tensor, floor: float = 1e-3) -> Tensor:
@@ -65,7 +65,7 @@ def phase_coherence(estimate: Tensor, clean: Tensor) -> Tensor:
 
 
 def multi_resolution(estimate: Tensor, clean: Tensor, degraded: Tensor) -> Tensor:
-    """Compressed magnitude error of audio ``[batch, samples]`` at three STFT sizes, relative to the input's error."""
+    """Compressed magnitude error of audio ``[batch, samples]`` at a short and a long STFT, relative to the input's error."""
     total = torch.zeros(clean.shape[0])
     for n_fft, hop in _RESOLUTIONS:
         window = torch.hann_window(n_fft)

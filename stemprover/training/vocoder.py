@@ -45,7 +45,7 @@ class VocoderTask:
         return self.vocoder
 
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
-        """SDR gain, compressed magnitudes at three resolutions, phase steps."""
+        """SDR gain, compressed magnitudes at two more resolutions, phase steps."""
         blend = self.base is None or torch.rand(1, generator=generator).item() < 0.25
         stem, clean, request = self._request(batch, generator if blend else None)
         with torch.autocast("cpu", enabled=False):
