@@ -44,7 +44,7 @@ def checked_run(tmp_path: Path, capsys: pytest.CaptureFixture[str], adapter_site
     def run(*arguments: str | Path, adapter: str = NAME) -> str:
         before = contents(tmp_path)
         with pytest.raises(SystemExit) as exit_:
-            main(["enhance", *map(str, arguments), *(["--adapter", adapter] if adapter else [])])
+            main(["enhance", "--quality", "fast", *map(str, arguments), *(["--adapter", adapter] if adapter else [])])
         out, err = capsys.readouterr()
         assert exit_.value.code == 2
         assert out == ""
@@ -194,23 +194,23 @@ def test_output_in_a_folder_that_is_locked(tmp_path: Path, refused: Run) -> None
 
 
 @pytest.fixture(name="tiny_files")
-def file_size_limit() -> Iterator[None]:
-    """No file may grow beyond 64 KiB: writing fails as on a full disk."""
+def file_size_limit(adapter_site: Path, stem_40k: Path) -> Iterator[None]:
+    """No file may grow beyond 16 KiB: writing fails as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16_384, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.usefixtures("tiny_files")
-@pytest.mark.parametrize("name", ["b.wav", "b.flac", "new/folder/b.wav"])
-def test_a_full_disk_leaves_nothing(tmp_path: Path, refused: Run, stem_100k: Path, name: str) -> None:
-    assert "nothing was written" in refused(stem_100k, "-o", tmp_path / name)
+@pytest.mark.parametrize("name", ["b.flac", "new/folder/b.wav"])
+def test_a_full_disk_leaves_nothing(tmp_path: Path, refused: Run, stem_40k: Path, name: str) -> None:
+    assert "nothing was written" in refused(stem_40k, "-o", tmp_path / name)
 
 
-@pytest.fixture(name="stem_100k")
-def stem_of_100_kib(tmp_path: Path) -> Path:
-    return write(tmp_path / "a.wav", noise(25_000))
+@pytest.fixture(name="stem_40k")
+def stem_of_40_kib(tmp_path: Path) -> Path:
+    return write(tmp_path / "a.wav", noise(10_000))
 
 
 def test_every_error_is_one_line_with_three_parts() -> None:

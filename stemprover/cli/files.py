@@ -88,20 +88,26 @@ def plan_jobs(inputs: Sequence[str], selection: Selection, overwrite: bool | Non
     Raises
     ------
     OptionError, OutputError
-        Before any work: one output for several stems, an output that is an input or that is already there.
+        Before any work: one output for several stems, or one that is an input, is there already or is no WAV or FLAC.
     """
+    from stemprover.stems import output_format
+
     jobs: list[Job] = []
     failures: list[Failure] = []
     read: list[Path] = [Path(selection.mixture)] if selection.mixture else []
     for source in map(Path, inputs):
         try:
             with selection.open(source) as opened:
-                paths = [stem.path for stem in opened.stems if stem.path is not None]
+                formats = {stem.path: stem.format for stem in opened.stems if stem.path is not None}
         except (AudioError, StemSetError) as error:
             failures.append(Failure(source, error))
             continue
-        read.extend(paths)
-        jobs.append(Job(source, tuple(_target(source, path, selection, len(inputs), len(paths)) for path in paths)))
+        read.extend(formats)
+        job = Job(source, tuple(_target(source, path, selection, len(inputs), len(formats)) for path in formats))
+        jobs.append(job)
+        if overwrite is not None:
+            for audio_format, target in zip(formats.values(), job.targets, strict=True):
+                output_format(audio_format, target.audio)
     if overwrite is not None:
         _check_outputs([target for job in jobs for target in job.targets], read, overwrite)
     return jobs, failures
