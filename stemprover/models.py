@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from stemprover.errors import ModelError, OptionError
-from stemprover.plugins import BaseIdentity, Plugin, PluginRunner, base_identity, find, require_usable, verify_files
+from stemprover.plugins import BaseIdentity, Plugin, PluginRunner, base_identity, find, load, require_usable, verify_files
 from stemprover.routing import GENERIC
 from stemprover.synthesis.base import Vocoder, VocoderInput
 
@@ -151,7 +151,8 @@ class Models:
             from stemprover.synthesis.reference import GriffinLimVocoder, InputPhaseVocoder
 
             return GriffinLimVocoder() if name == "griffin-lim" else InputPhaseVocoder()
-        made = runner.vocoders().get(plugin.name)
+        option = name.partition(":")[2]
+        made = load(plugin)(option) if option else runner.vocoders().get(plugin.name)
         if not isinstance(made, Vocoder):
             reason = "; ".join(f.reason for f in runner.faults if f.name == plugin.name) or "no vocoder"
             raise ModelError(f"vocoder {plugin.name} to start", reason, f"see 'stemprover plugins info {plugin.name}'")
