@@ -53,11 +53,10 @@ class ArtifactDetector:
     def __init__(self, folder: Path = _MODELS) -> None:
         self._folder = folder
 
-    @functools.cached_property
-    def rules(self) -> Mapping[str, ThresholdRule]:
-        """Thresholds chosen on validation songs when the models were trained, by artifact."""
+    def rules(self, alone: bool) -> dict[str, ThresholdRule]:
+        """Thresholds by artifact, chosen when the models were trained, for a stem alone or with its siblings."""
         stored = json.loads((self._folder / "rules.json").read_text(encoding="utf-8"))
-        return {name: ThresholdRule(**values) for name, values in stored.items()}
+        return {name: ThresholdRule(**values) for name, values in stored["alone" if alone else "siblings"].items()}
 
     @functools.cached_property
     def _models(self) -> Mapping[str, ArtifactModel]:
@@ -82,7 +81,7 @@ class ArtifactDetector:
         rows = features.values.reshape(-1, features.values.shape[-1])
         scores = {}
         for name, model in self._models.items():
-            probability = model.probability(rows)
+            probability = model.probability(rows, alone=not block.siblings)
             # Severity is only asked for where it can matter; most cells of most stems are clean.
             severity, likely = np.zeros_like(probability), probability > 0.05
             if likely.any():

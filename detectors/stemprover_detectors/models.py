@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -30,17 +32,16 @@ _REINSTALL = "reinstall stemprover-detectors or train again with `stemprover tra
 
 @dataclasses.dataclass(frozen=True)
 class ArtifactModel:
-    """One artifact's classifier, calibration and severity regressor."""
+    """One artifact's classifier, severity regressor and calibration curves for stems with siblings and alone."""
 
     classifier: Any
     regressor: Any
-    raw: np.ndarray
-    calibrated: np.ndarray
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]]
 
-    def probability(self, values: np.ndarray) -> np.ndarray:
+    def probability(self, values: np.ndarray, alone: bool) -> np.ndarray:
         """Calibrated probability of each row: ``[rows, features] -> [rows]``."""
         raw = self.classifier.predict_proba(values)[:, 1]
-        return np.asarray(np.interp(raw, self.raw, self.calibrated), np.float32)
+        return np.asarray(np.interp(raw, *self.curves["alone" if alone else "siblings"]), np.float32)
 
     def severity(self, values: np.ndarray) -> np.ndarray:
         """Severity of each row if the artifact is there: ``[rows, features] -> [rows]``, 0 to 1."""
@@ -67,7 +68,7 @@ def _load(path: Path) -> dict[str, Any]:
         if unknown:
             raise ModelError(f"only tree models in {path.name}", ", ".join(sorted(unknown)), _REINSTALL)
         content: dict[str, Any] = io.load(path, trusted=list(TRUSTED_TYPES))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise ModelError(f"a detector model in {path.name}", f"{type(error).__name__}: {error}", _REINSTALL) from error
     if not isinstance(content, dict) or content.get("features") != feature_digest():
         raise ModelError(f"{path.name} for this StemProver's features", "a model for other features", _REINSTALL)
@@ -83,7 +84,7 @@ def load_artifact_model(path: Path) -> ArtifactModel:
         The file is missing, damaged, holds anything but tree models, or was trained for other features.
     """
     content = _load(path)
-    return ArtifactModel(content["classifier"], content["regressor"], content["raw"], content["calibrated"])
+    return ArtifactModel(content["classifier"], content["regressor"], content["curves"])
 
 
 def load_source_model(path: Path) -> SourceModel:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     )
     from stemprover.detection.grid import block_levels, n_cells
     from stemprover.detection.regions import concatenate_scores, detect_cells
-    from stemprover.detection.thresholds import DEFAULT_RULES, ThresholdRule
+    from stemprover.detection.thresholds import DEFAULT_RULES, ThresholdRule, rules_of
 
 __all__ = [
     "DEFAULT_RULES",
@@ -40,6 +40,7 @@ __all__ = [
     "feature_digest",
     "feature_names",
     "n_cells",
+    "rules_of",
     "source_of",
 ]
 
@@ -47,7 +48,7 @@ _HOMES = {
     "features": ("SOURCES", "CellFeatures", "cell_features", "feature_digest", "feature_names", "source_of"),
     "grid": ("block_levels", "n_cells"),
     "regions": ("concatenate_scores", "detect_cells"),
-    "thresholds": ("DEFAULT_RULES", "ThresholdRule"),
+    "thresholds": ("DEFAULT_RULES", "ThresholdRule", "rules_of"),
 }
 
 

@@ -18,11 +18,19 @@ spectrum (``hf-distortion``) *is* missing energy, so there the whole moment must
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-__all__ = ["DEFAULT_RULES", "Threshold", "ThresholdRule", "adaptive_threshold", "audible_cells", "rule_for"]
+__all__ = [
+    "DEFAULT_RULES",
+    "Threshold",
+    "ThresholdRule",
+    "adaptive_threshold",
+    "audible_cells",
+    "rule_for",
+    "rules_of",
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,6 +84,25 @@ def rule_for(artifact: str, rules: Mapping[str, ThresholdRule] = DEFAULT_RULES) 
     while name not in rules and "/" in name:
         name = name.rpartition("/")[0]
     return rules.get(name, ThresholdRule())
+
+
+def rules_of(detectors: Iterable[object], alone: bool) -> dict[str, ThresholdRule]:
+    """Collect the rules that detectors bring along; artifacts without one keep the default.
+
+    Parameters
+    ----------
+    detectors : iterable
+        A detector may have a method ``rules(alone: bool) -> Mapping[str, ThresholdRule]``; the first one to name an
+        artifact decides.
+    alone : bool
+        Whether the stem comes without siblings and without a mixture: less can be seen then, and other thresholds
+        keep a clean stem clean.
+    """
+    rules: dict[str, ThresholdRule] = {}
+    for detector in detectors:
+        brought = getattr(detector, "rules", None)
+        rules = {**(brought(alone) if callable(brought) else {}), **rules}
+    return {**DEFAULT_RULES, **rules}
 
 
 def audible_cells(levels_db: np.ndarray, rule: ThresholdRule) -> np.ndarray:
