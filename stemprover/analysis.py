@@ -17,6 +17,7 @@ from stemprover.detection import (
     block_levels,
     concatenate_scores,
     detect_cells,
+    rules_of,
 )
 from stemprover.progress import Progress
 from stemprover.spectral.segments import envelope_db
@@ -101,7 +102,8 @@ def analyse(stems: StemSet, stem: Stem, detectors: Sequence[Detector], progress:
     if not detectors:
         return Analysis((), {}, envelope)
     by_name = {name: found for part in scores for name, found in concatenate_scores(part).items()}
-    detections = detect_cells(by_name, np.concatenate(levels), duration_s=duration)
+    rules = rules_of(detectors, alone=not stems.siblings(stem) and stems.mixture is None)
+    detections = detect_cells(by_name, np.concatenate(levels), rules, duration_s=duration)
     nyquist = stem.format.sample_rate / 2
     inside_band = tuple(found for found in detections if found.low_hz < nyquist)
     return Analysis(inside_band, {name: s.probability.max(1) for name, s in by_name.items()}, envelope)
