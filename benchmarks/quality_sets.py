@@ -1,0 +1,117 @@
+"""The sets of the quality benchmark, from test material only."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from quality_separators import repeating_pattern, spatial_wiener
+
+from stemprover.data.dtln import find_models, separate_with_dtln
+from stemprover.data.library import KIT_STEMS
+from stemprover.spectral.spec import SPEC
+
+__all__ = ["CLEAN", "KITS", "SONG", "TEST_KITS", "Item", "clean_items", "excerpt_start", "kit_items", "song_items"]
+
+SONG, KITS, CLEAN = "song", "kits", "clean"
+TEST_KITS = ("detroit_garage", "east_bay")
+_TEST_SONG = "caesium"
+
+Stems = Mapping[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Item:
+    """One separated piece of music.
+
+    Attributes
+    ----------
+    group, song, separator : str
+        Set, piece and what separated it.
+    seen : str
+        Whether pairs for training came from this separator: ``no``, or on what.
+    references, estimates : Mapping[str, ndarray]
+        By stem class, float64 ``[2, samples]`` at 44.1 kHz; every estimate has a reference.
+    mixture : ndarray
+        What was separated.
+    """
+
+    group: str
+    song: str
+    separator: str
+    seen: str
+    references: Stems
+    estimates: Stems
+    mixture: np.ndarray
+
+
+def song_items(data: Path, seconds: float) -> Iterator[Item]:
+    """Yield the test song, separated by separators that are or are not known from training."""
+    stems = _cut_song(data / "multitrack", seconds)
+    if not stems:
+        return
+    mixture = np.sum(list(stems.values()), axis=0)
+    yield Item(SONG, _TEST_SONG, "spatial Wiener, informed", "no", stems, spatial_wiener(stems), mixture)
+    halves = {"vocals": stems["vocals"], "instrumental": mixture - stems["vocals"]}
+    estimates = dict(zip(halves, repeating_pattern(mixture), strict=True))
+    yield Item(SONG, _TEST_SONG, "2-D Fourier transform", "no", halves, estimates, mixture)
+    models = find_models(data)
+    if models is not None:
+        voice = separate_with_dtln(models, mixture.astype(np.float32)).astype(np.float64)
+        estimates = {"vocals": voice, "instrumental": mixture - voice}
+        yield Item(SONG, _TEST_SONG, "DTLN", "yes, other songs", halves, estimates, mixture)
+
+
+def kit_items(data: Path, seconds: float) -> Iterator[Item]:
+    """Yield LarsNet's outputs for the test kits."""
+    for kit in TEST_KITS:
+        folder = data / "drumkits" / kit
+        if not (folder / "mix.mp3").is_file():
+            continue
+        references = {name: _read(folder / f"ref.{name}.mp3", seconds) for name in KIT_STEMS}
+        estimates = {name: _read(folder / "LarsNet" / f"{name}.mp3", seconds) for name in KIT_STEMS}
+        mixture = _read(folder / "mix.mp3", seconds)
+        yield Item(KITS, kit, "LarsNet", "yes, other kits", references, estimates, mixture)
+
+
+def clean_items(items: Sequence[Item]) -> Iterator[Item]:
+    """Yield the true stems of the given items as if they came from a separator, each piece once."""
+    for item in {item.song: item for item in reversed(items)}.values():
+        yield dataclasses.replace(item, group=CLEAN, separator="none", seen="-", estimates=item.references)
+
+
+def excerpt_start(stems: Stems, samples: int, step: int = SPEC.sample_rate) -> int:
+    """Return where an excerpt of ``samples`` samples has the loudest quietest stem: every stem plays there."""
+    total = next(iter(stems.values())).shape[-1]
+    starts = range(0, max(total - samples, 0) + 1, step)
+    energies = [np.concatenate([[0.0], np.cumsum(np.square(audio).sum(0))]) for audio in stems.values()]
+    quietest = [min(energy[min(at + samples, total)] - energy[at] for energy in energies) for at in starts]
+    return starts[int(np.argmax(quietest))]
+
+
+def _cut_song(folder: Path, seconds: float) -> dict[str, np.ndarray]:
+    table = folder / "tracks.csv"
+    if not table.is_file():
+        return {}
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "test" and row["song"] == _TEST_SONG]
+    stems: dict[str, np.ndarray] = {}
+    for row in rows:
+        track = _read(folder / row["path"])
+        stems[row["stem"]] = stems[row["stem"]] + track if row["stem"] in stems else track
+    peak = max(np.abs(np.sum(list(stems.values()), axis=0)).max(), *(np.abs(audio).max() for audio in stems.values()))
+    samples = round(seconds * SPEC.sample_rate)
+    start = excerpt_start(stems, samples)
+    return {name: audio[:, start : start + samples] * (0.9 / peak) for name, audio in stems.items()}
+
+
+def _read(path: Path, seconds: float | None = None) -> np.ndarray:
+    audio, rate = soundfile.read(path, dtype="float64", always_2d=True)
+    if rate != SPEC.sample_rate:
+        raise ValueError(f"{path} has {rate} Hz, the sets are at {SPEC.sample_rate} Hz")
+    stop = None if seconds is None else round(seconds * rate)
+    return np.ascontiguousarray(np.broadcast_to(audio[:stop].T, (2, len(audio[:stop]))))
