@@ -174,22 +174,41 @@ def test_adapters_that_leave_the_controlnet_alone_share_its_outputs(condition: C
 
 
 def test_cache_computes_what_is_missing_and_forgets_the_oldest(condition: Condition) -> None:
-    computed: list[int] = []
+    computed: list[float] = []
 
-    def compute(part: Condition, rows: list[int]) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
-        computed.append(len(rows))
-        return (part.control.mean((2, 3), keepdim=True),), part.control.amax((2, 3), keepdim=True)
+    def read(cache: ControlCache, shift: float, key: str = "") -> None:
+        one = dataclasses.replace(condition, control=condition.control + shift)
+
+        def compute() -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
+            computed.append(shift)
+            return (one.control.mean((2, 3)),), one.control.amax((2, 3))
+
+        skips, middle = cache.get(one, key, compute)
+        assert torch.equal(skips[0], one.control.mean((2, 3)))
+        assert torch.equal(middle, one.control.amax((2, 3)))
 
     cache = ControlCache(capacity=2 * BATCH)
-    others = [dataclasses.replace(condition, control=condition.control + shift) for shift in (0.0, 1.0, 2.0)]
-    for one in (*others[:2], others[0], others[2], others[0], others[1]):
-        skips, middle = cache.get(one, "", compute)
-        assert torch.equal(skips[0], one.control.mean((2, 3), keepdim=True))
-        assert torch.equal(middle, one.control.amax((2, 3), keepdim=True))
-    # The third set pushed the second out, not the first, which had been used since.
-    assert computed == [BATCH] * 4
-    cache.get(others[1], "adapter:1.0", compute)
-    assert computed == [BATCH] * 5
+    for shift in (0.0, 1.0, 0.0, 2.0, 0.0, 1.0):
+        read(cache, shift)
+    # The third batch pushed the second out, not the first, which had been used since.
+    assert computed == [0.0, 1.0, 2.0, 1.0]
+    read(cache, 1.0, "adapter:1.0")
+    assert computed == [0.0, 1.0, 2.0, 1.0, 1.0]
+
+
+def test_what_is_cached_does_not_depend_on_what_was_cached_before() -> None:
+    whole = tiny_condition(5)
+    part = Condition(
+        whole.image[:2],
+        whole.control[:2],
+        whole.coherence[:2],
+        whole.stems[:2],
+        whole.artifacts[:2],
+        whole.severity[:2],
+    )
+    fresh, used = pipeline_of(1.0), pipeline_of(1.0)
+    used(part, 1, [1, 2])
+    assert torch.equal(used(whole, 1, [1, 2, 3, 4, 5]), fresh(whole, 1, [1, 2, 3, 4, 5]))
 
 
 def test_channels_with_one_seed_share_their_noise(condition: Condition) -> None:

@@ -1,4 +1,4 @@
-"""ControlNet outputs, kept per segment."""
+"""ControlNet outputs, kept per batch of segments."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from stemprover.restoration.control import Condition
@@ -14,13 +13,14 @@ from stemprover.restoration.control import Condition
 __all__ = ["ControlCache", "Residuals"]
 
 Residuals = tuple[tuple[Tensor, ...], Tensor]
-Compute = Callable[[Condition, list[int]], Residuals]
 
 
 class ControlCache:
-    """Least-recently-used cache of zero-convolution outputs, one entry per segment and set of ControlNet adapters.
+    """Least-recently-used cache of zero-convolution outputs, one entry per batch and set of ControlNet adapters.
 
     Steps, re-runs at another quality or strength and adapters that leave the ControlNet alone all hit the same entry.
+    A batch is kept as a whole, not by segment: matrix products of another batch size round differently, and a re-run
+    must give the same samples whatever was cached before.
 
     Parameters
     ----------
@@ -30,42 +30,24 @@ class ControlCache:
 
     def __init__(self, capacity: int = 64) -> None:
         self.capacity = capacity
-        self.computed = 0
-        self._entries: OrderedDict[str, tuple[Tensor, ...]] = OrderedDict()
+        self._entries: OrderedDict[str, Residuals] = OrderedDict()
 
-    def get(self, condition: Condition, key: str, compute: Compute) -> Residuals:
-        """Return the residuals of a batch, calling ``compute(part, rows)`` once for the rows that are not known yet."""
-        names = [_name(condition, row, key) for row in range(condition.image.shape[0])]
-        missing = [row for row, name in enumerate(names) if name not in self._entries]
-        if missing:
-            skips, middle = compute(_rows(condition, missing), missing)
-            self.computed += len(missing)
-            for place, row in enumerate(missing):
-                self._entries[names[row]] = tuple(part[place].clone() for part in (*skips, middle))
-        rows = [self._entries[name] for name in names]
-        for name in names:
-            self._entries.move_to_end(name)
-        while len(self._entries) > max(self.capacity, len(names)):
+    def get(self, condition: Condition, key: str, compute: Callable[[], Residuals]) -> Residuals:
+        """Return the residuals of a batch, calling ``compute`` if they are not known yet."""
+        name = _name(condition, key)
+        if name not in self._entries:
+            self._entries[name] = compute()
+        self._entries.move_to_end(name)
+        while len(self._entries) > 1 and sum(middle.shape[0] for _, middle in self._entries.values()) > self.capacity:
             self._entries.popitem(last=False)
-        stacked = [torch.stack(parts) for parts in zip(*rows, strict=True)]
-        stacked = [part.contiguous(memory_format=torch.channels_last) for part in stacked]
-        return tuple(stacked[:-1]), stacked[-1]
+        return self._entries[name]
 
 
-def _rows(condition: Condition, rows: list[int]) -> Condition:
-    return Condition(
-        condition.image[rows],
-        condition.control[rows],
-        condition.coherence[rows],
-        [condition.stems[row] for row in rows],
-        [condition.artifacts[row] for row in rows],
-        condition.severity[rows],
-    )
-
-
-def _name(condition: Condition, row: int, key: str) -> str:
+def _name(condition: Condition, key: str) -> str:
     """Digest of everything that the ControlNet reads."""
     digest = hashlib.blake2b(key.encode(), digest_size=16)
-    digest.update(condition.control[row].cpu().numpy().tobytes())
-    digest.update(f"{condition.stems[row]}|{condition.artifacts[row]}|{float(condition.severity[row])}".encode())
+    for part in (condition.image, condition.control, condition.severity):
+        digest.update(repr(tuple(part.shape)).encode())
+        digest.update(part.detach().cpu().contiguous().numpy().tobytes())
+    digest.update(repr((list(condition.stems), list(condition.artifacts))).encode())
     return digest.hexdigest()

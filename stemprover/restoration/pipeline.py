@@ -99,7 +99,7 @@ class StemRestorationPipeline(DiffusionPipeline):  # type: ignore[misc]
         return decode(sample.float()).squeeze(1)
 
     def _residuals(self, condition: Condition, tokens: Tensor, key: str) -> Residuals:
-        return self.cache.get(condition, key, lambda part, rows: self.model.residuals(part, tokens[rows]))
+        return self.cache.get(condition, key, lambda: self.model.residuals(condition, tokens))
 
     def _denoise(self, condition: Condition, steps: int, seeds: Sequence[int]) -> Tensor:
         """Noise the degraded image part of the way and denoise it under the control image."""
