@@ -139,6 +139,8 @@ def train_detectors(recipe: DetectorRecipe, report: Report | None = None) -> dic
     training, validation = _read(recipe, "train", report), _read(recipe, "validation", report)
     fit = [item for item in training if _part(item.pair, _HELD_OUT)]
     held_out = [item for item in training if not _part(item.pair, _HELD_OUT)]
+    if not fit or not held_out:
+        raise TrainingError("pairs to train on and to calibrate with", f"{len(training)} in all", "make more pairs")
     models: dict[str, FittedModel] = {}
     for number, artifact in enumerate(DETECTED):
         report("trees", number / len(DETECTED))
