@@ -132,7 +132,7 @@ class Renderer:
             while pending is not None and pending[0].at(rate, total).start < stop:
                 for segment, difference in zip(pending, self._repair(pending), strict=True):
                     where = segment.at(rate, total)
-                    sum_of_repairs.add(where, difference[:, : where.samples])
+                    sum_of_repairs.add(where, difference)
                 self.progress.advance("restore", len(pending))
                 pending = next(groups, None)
             yield sum_of_repairs.take(stop)
@@ -158,7 +158,7 @@ class Renderer:
     def _window(self, segment: Segment) -> _Window:
         where = segment.at(self.stem.format.sample_rate, self.stem.format.samples)
         middle = (where.start + where.stop) * SPEC.sample_rate // (2 * self.stem.format.sample_rate)
-        start = self.timebase.floor(middle - WINDOW // 2)
+        start = middle - WINDOW // 2
         stop = start + WINDOW
         items = tuple(i for i in self.items if i.start_s < segment.stop_s and i.end_s > segment.start_s)
         siblings = read_sum_of_siblings(self.stems, self.stem, self.timebase, start, stop)
@@ -221,9 +221,7 @@ class Renderer:
     def _cut(self, window: _Window, repaired: Tensor) -> np.ndarray:
         """The segment's part of a window's difference, at the file's rate."""
         where = window.segment.at(self.stem.format.sample_rate, self.stem.format.samples)
-        difference = self.timebase.back(repaired)
-        offset = where.start - self.timebase.to_file(window.start)
-        return difference[:, offset : offset + where.samples]
+        return self.timebase.back(repaired, window.start, where.start, where.stop)
 
 
 def _weight(item: PlanItem) -> float:

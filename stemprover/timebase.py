@@ -56,9 +56,30 @@ class Timebase:
         audio = resample(stem.read(self.to_file(first), self.to_file(last)), self.sample_rate, SPEC.sample_rate)
         return torch.from_numpy(audio[:, start - first : stop - first].astype(np.float32))
 
-    def back(self, difference: Tensor) -> np.ndarray:
-        """Resample a difference that starts on the common grid to the file's rate, float64."""
-        return resample(difference.double().numpy(), SPEC.sample_rate, self.sample_rate)
+    def back(self, difference: Tensor, start: int, first: int, last: int) -> np.ndarray:
+        """Resample a difference to the file's rate.
+
+        Parameters
+        ----------
+        difference : Tensor
+            Shape ``[channels, samples]``, internal rate.
+        start : int
+            Its first internal sample, anywhere.
+        first, last : int
+            File samples wanted.
+
+        Returns
+        -------
+        ndarray
+            Float64, shape ``[channels, last - first]``; zero where the difference does not reach.
+        """
+        origin = self.floor(start)  # the grid's steps last up to a second, hence not every start is on it
+        padded = np.pad(difference.double().numpy(), ((0, 0), (start - origin, 0)))
+        audio = resample(padded, SPEC.sample_rate, self.sample_rate)
+        offset = self.to_file(origin)
+        cut = audio[:, max(first - offset, 0) : max(last - offset, 0)]
+        before = min(max(offset - first, 0), last - first)
+        return np.pad(cut, ((0, 0), (before, last - first - before - cut.shape[1])))
 
 
 def match_channels(audio: Tensor, channels: int) -> Tensor:
