@@ -35,6 +35,7 @@ MAX_SEGMENT_S = 2.5
 """A segment leaves at least 0.23 s of context on both sides of it in a window of 2.96 s."""
 
 _GROUP = 8
+_FULL_SEVERITY = 0.35
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,7 +184,7 @@ class Renderer:
         end = time.perf_counter()
         self.timings["restore"] += middle - begin
         self.timings["synthesise"] += end - middle
-        wet = self._maps(windows, lambda item: min(1.0, item.strength))
+        wet = self._maps(windows, _wetness)
         difference = blend(stem, repaired, wet, WINDOW).cpu()
         return torch.unflatten(difference, 0, (len(windows), channels))
 
@@ -222,6 +223,11 @@ class Renderer:
         """The segment's part of a window's difference, at the file's rate."""
         where = window.segment.at(self.stem.format.sample_rate, self.stem.format.samples)
         return self.timebase.back(repaired, window.start, where.start, where.stop)
+
+
+def _wetness(item: PlanItem) -> float:
+    """Wet/dry of one item: its strength, less for what is hardly audible, where a wrong repair costs more than it gains."""
+    return min(1.0, item.strength) * min(1.0, item.severity / _FULL_SEVERITY)
 
 
 def _weight(item: PlanItem) -> float:

@@ -8,7 +8,8 @@ spectrogram: the input's phase and the siblings' spectrum. Its head therefore mi
 with X the stem, S the siblings, R the restored magnitude and N a fixed noise carrier. ``g`` starts as stage 1's band
 gain and turns phase only where the magnitude was not trusted; ``h`` brings back what the separator put into a sibling,
 with the sibling's phase; ``n`` fills holes that neither explains. ``g`` and ``h`` vary inside a band with the local
-ratio of X to S, as a Wiener filter does. All corrections start at zero: untrained, this is stage 1 with input phase.
+ratio of X to S, as a Wiener filter does. All corrections are scaled by how much stage 1 changed the band's magnitude, so
+where it changed nothing Y is X, phase included. They start at zero: untrained, this is stage 1 with input phase.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from stemprover.synthesis.base import VocoderInput
 
 __all__ = ["ConvNeXtBlock", "EmbeddedVocoder", "load_embedded"]
 
-_HEAD = 9
-"""Values per band: gain, gain slope, turn, sibling real, imaginary, slope, noise, and a complex offset of g."""
+_HEAD = 7
+"""Values per band: gain, its slope over the local ratio, turn; sibling gain (real, imaginary), its slope; noise."""
 
 
 class ConvNeXtBlock(nn.Module):
@@ -101,16 +102,14 @@ class EmbeddedVocoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """Return the complex spectrum of the repaired stem, shape ``[batch, n_bins, frames]``."""
         stem = request.spectrum
         siblings = request.siblings if request.siblings is not None else torch.zeros_like(stem)
-        head = self(_features(request)).float()
-        soft = torch.tanh(head)
         level = reference_level(request.degraded)
         gain = band_gain(to_image(request.degraded, level), to_image(request.restored, level))
         trust = torch.minimum(gain, 1.0 / gain.clamp_min(1e-3))
+        renew = torch.sqrt((1.0 - trust).clamp_min(0.0))
+        soft = torch.tanh(self(_features(request)).float()) * renew.unsqueeze(1)
         ratio = _local_ratio(stem, siblings)
-        turn = to_bins(torch.pi * soft[:, 2] * (1.0 - trust))
         stem_gain = to_bins(torch.exp(soft[:, 0]) * gain) * torch.exp(to_bins(2.0 * soft[:, 1]) * ratio)
-        stem_gain = torch.polar(stem_gain.clamp_max(4.0), turn)
-        stem_gain = stem_gain + torch.complex(to_bins(soft[:, 7]), to_bins(soft[:, 8]))
+        stem_gain = torch.polar(stem_gain.clamp_max(4.0), to_bins(torch.pi * soft[:, 2]))
         sibling_gain = torch.complex(to_bins(soft[:, 3]), to_bins(soft[:, 4]))
         sibling_gain = sibling_gain * torch.exp(to_bins(2.0 * soft[:, 5]) * ratio)
         fill = to_bins(soft[:, 6] * request.restored)

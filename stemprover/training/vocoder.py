@@ -31,7 +31,7 @@ class VocoderTask:
     vocoder : EmbeddedVocoder
         What learns.
     base : RestorationModel or None
-        Stage 1 that restores the magnitudes for three of four batches; without it (and for the fourth) they are a random
+        Stage 1 that restores the magnitudes for most batches; without it (and for one in seven) they are a random
         blend of the degraded and the clean magnitude with smooth errors, so that the vocoder does not depend on one base.
     save : callable
         Writes the released form.
@@ -46,7 +46,7 @@ class VocoderTask:
 
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """SDR gain, compressed magnitudes at two more resolutions, phase steps."""
-        blend = self.base is None or torch.rand(1, generator=generator).item() < 0.25
+        blend = self.base is None or torch.rand(1, generator=generator).item() < 0.15
         stem, clean, request = self._request(batch, generator if blend else None)
         with torch.autocast("cpu", enabled=False):
             spectrum = self.vocoder.mix(request)
@@ -54,7 +54,7 @@ class VocoderTask:
             audio = istft(spectrum, request.n_samples)
             magnitude = multi_resolution(audio, batch.clean, batch.degraded).mean()
             phase = phase_coherence(spectrum, clean).mean()
-        total = 2.0 * ratio + 0.5 * magnitude + 0.25 * phase
+        total = 2.0 * ratio + 0.25 * magnitude + 0.25 * phase
         return total, {"gain_db": -10.0 * ratio.item(), "magnitude": magnitude.item(), "phase": phase.item()}
 
     def validate(self, batch: Batch) -> Mapping[str, float]:
