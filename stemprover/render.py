@@ -15,13 +15,12 @@ from stemprover.plugins import PluginRunner, SegmentEvent
 from stemprover.progress import Progress
 from stemprover.restoration.control import Condition, control_image, phase_coherence
 from stemprover.routing import PlanItem
-from stemprover.spectral.bands import band_magnitude
 from stemprover.spectral.codec import from_image, to_image
 from stemprover.spectral.overlap import OverlapAdd
 from stemprover.spectral.phase import BandFeatures, band_features
 from stemprover.spectral.segments import Segment
 from stemprover.spectral.spec import SPEC
-from stemprover.spectral.stft import power, stft
+from stemprover.spectral.stft import stft
 from stemprover.stems import Stem, StemSet
 from stemprover.synthesis.base import VocoderInput
 from stemprover.synthesis.blend import Region, blend, region_map
@@ -173,7 +172,7 @@ class Renderer:
         if windows[0].siblings is not None:
             siblings = stft(torch.cat([w.siblings for w in windows if w.siblings is not None]).to(self.stages.device))
         features = band_features(stem, siblings)
-        condition = self._condition(windows, stem, features)
+        condition = self._condition(windows, features)
         seeds = [_segment_seed(self.stages.seed, window.start) for window in windows for _ in range(channels)]
         begin = time.perf_counter()
         restored = self.stages.restore(condition, scales, seeds)
@@ -192,12 +191,12 @@ class Renderer:
         maps = torch.stack([region_map(window.regions(value), FRAMES) for window in windows])
         return maps.repeat_interleave(self.stem.format.channels, 0).to(self.stages.device)
 
-    def _condition(self, windows: Sequence[_Window], stem: Tensor, features: BandFeatures) -> Condition:
+    def _condition(self, windows: Sequence[_Window], features: BandFeatures) -> Condition:
         channels = self.stem.format.channels
         other = None
         if channels == 2:
-            swapped = torch.unflatten(stem, 0, (-1, 2)).flip(1).flatten(0, 1)
-            other = to_image(band_magnitude(power(swapped)), features.level)
+            swapped = torch.unflatten(features.magnitude, 0, (-1, 2)).flip(1).flatten(0, 1)
+            other = to_image(swapped, features.level)
         severity = self._maps(windows, lambda item: item.severity)
         strongest = [max(window.items, key=_weight) for window in windows for _ in range(channels)]
         return Condition(
@@ -226,7 +225,7 @@ class Renderer:
 
 
 def _wetness(item: PlanItem) -> float:
-    """Wet/dry of one item: its strength, less for what is hardly audible, where a wrong repair costs more than it gains."""
+    """Wet/dry of one item: its strength, less where hardly audible: a wrong repair costs more than it gains there."""
     return min(1.0, item.strength) * min(1.0, item.severity / _FULL_SEVERITY)
 
 

@@ -104,12 +104,14 @@ def route(
         )  # fmt: skip
     items: list[PlanItem] = []
     unrepaired: list[Unrepaired] = []
+    advice: dict[str, str] = {}
     for found in detections:
         where = (found.start_s, found.end_s, found.artifact)
         choice = _best(found.artifact, stem_class, candidates) or ((GENERIC, 1.0) if generic else None)
         if choice is None:
-            fields = dataclasses.asdict(found)
-            unrepaired.append(Unrepaired(**fields, install=_advice(found.artifact, stem_class)))
+            if found.artifact not in advice:  # reading the registry takes as long as detecting in a second of audio
+                advice[found.artifact] = _advice(found.artifact, stem_class)
+            unrepaired.append(Unrepaired(**dataclasses.asdict(found), install=advice[found.artifact]))
         elif choice[1] * strength > 0:
             name, amount = choice
             band = (found.low_hz, min(found.high_hz, nyquist_hz))

@@ -35,9 +35,9 @@ def unit(spectrum: Tensor) -> Tensor:
 
 def _deviation(steps: Tensor, dim: int) -> Tensor:
     """``(1 - cos) / 2`` of the change between successive unit phase steps, zero-padded by one at both ends."""
-    later = torch.view_as_real(torch.narrow(steps, dim, 1, steps.shape[dim] - 1))
-    earlier = torch.view_as_real(torch.narrow(steps, dim, 0, steps.shape[dim] - 1))
-    deviation = 0.5 - 0.5 * (later * earlier).sum(-1)
+    later = torch.narrow(steps, dim, 1, steps.shape[dim] - 1)
+    earlier = torch.narrow(steps, dim, 0, steps.shape[dim] - 1)
+    deviation = 0.5 - 0.5 * torch.addcmul(later.real * earlier.real, later.imag, earlier.imag)
     return functional.pad(deviation, (1, 1) if dim == -1 else (0, 0, 1, 1))
 
 
@@ -137,7 +137,8 @@ def band_features(stem: Tensor, siblings: Tensor | None) -> BandFeatures:
         level = reference_level(magnitude, sibling_magnitude)
         sibling_image = to_image(sibling_magnitude, level)
         present = (sibling_image.amax(dim=(-2, -1), keepdim=True) > 0).to(magnitude).expand_as(magnitude)
-        cross = torch.view_as_real(stem * siblings.conj()).movedim(-1, 1)
-        real, imag = band_coherence(bands @ cross, total, sibling_total).unbind(1)
+        product = stem * siblings.conj()
+        cross = torch.stack([bands @ product.real, bands @ product.imag], dim=1)
+        real, imag = band_coherence(cross, total, sibling_total).unbind(1)
     image = to_image(magnitude, level)
     return BandFeatures(magnitude, level, image, sibling_image, present, real, imag, group_delay, frequency)

@@ -8,8 +8,8 @@ spectrogram: the input's phase and the siblings' spectrum. Its head therefore mi
 with X the stem, S the siblings, R the restored magnitude and N a fixed noise carrier. ``g`` starts as stage 1's band
 gain and turns phase only where the magnitude was not trusted; ``h`` brings back what the separator put into a sibling,
 with the sibling's phase; ``n`` fills holes that neither explains. ``g`` and ``h`` vary inside a band with the local
-ratio of X to S, as a Wiener filter does. All corrections are scaled by how much stage 1 changed the band's magnitude, so
-where it changed nothing Y is X, phase included. They start at zero: untrained, this is stage 1 with input phase.
+ratio of X to S, as a Wiener filter does. All corrections are scaled by how much stage 1 changed the band's magnitude,
+so where it changed nothing Y is X, phase included. They start at zero: untrained, this is stage 1 with input phase.
 """
 
 from __future__ import annotations
@@ -123,9 +123,10 @@ class EmbeddedVocoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
 def _local_ratio(stem: Tensor, siblings: Tensor) -> Tensor:
     """Log power ratio of stem to siblings per bin in ``[-1, 1]`` (tanh of 10 dB steps), 0 without siblings."""
-    floor = 1e-6 * stem.abs().amax(dim=(-2, -1), keepdim=True).clamp_min(1e-6)
-    present = (siblings.abs().amax(dim=(-2, -1), keepdim=True) > 0).to(stem.abs())
-    return torch.tanh(torch.log10((stem.abs() + floor) / (siblings.abs() + floor))) * present
+    size, sibling_size = stem.abs(), siblings.abs()
+    floor = 1e-6 * size.amax(dim=(-2, -1), keepdim=True).clamp_min(1e-6)
+    present = (sibling_size.amax(dim=(-2, -1), keepdim=True) > 0).to(size)
+    return torch.tanh(torch.log10((size + floor) / (sibling_size + floor))) * present
 
 
 def _carrier(stem: Tensor) -> Tensor:
