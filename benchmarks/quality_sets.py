@@ -85,12 +85,12 @@ def clean_items(items: Sequence[Item]) -> Iterator[Item]:
 
 
 def excerpt_start(stems: Stems, samples: int, step: int = SPEC.sample_rate) -> int:
-    """Return where an excerpt of ``samples`` samples has the loudest quietest stem: every stem plays there."""
+    """Return where an excerpt of ``samples`` samples holds the most of every stem, each relative to its own total."""
     total = next(iter(stems.values())).shape[-1]
     starts = range(0, max(total - samples, 0) + 1, step)
     energies = [np.concatenate([[0.0], np.cumsum(np.square(audio).sum(0))]) for audio in stems.values()]
-    quietest = [min(energy[min(at + samples, total)] - energy[at] for energy in energies) for at in starts]
-    return starts[int(np.argmax(quietest))]
+    least = [min((energy[min(at + samples, total)] - energy[at]) / energy[-1] for energy in energies) for at in starts]
+    return starts[int(np.argmax(least))]
 
 
 def _cut_song(folder: Path, seconds: float) -> dict[str, np.ndarray]:

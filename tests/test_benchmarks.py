@@ -65,7 +65,7 @@ def test_numbers_have_a_sign_only_where_they_differ_from_zero() -> None:
 def test_excerpt_starts_where_every_stem_plays() -> None:
     first, second = np.zeros((2, 10)), np.zeros((2, 10))
     first[:, 2:8] = 1.0
-    second[:, 5:] = 1.0
+    second[:, 5:] = 0.01  # quiet throughout, but this is where it plays
     assert excerpt_start({"a": first, "b": second}, 3, step=1) == 5
 
 
@@ -92,11 +92,12 @@ def test_repeating_pattern_leaves_what_repeats_in_the_background() -> None:
     beat = np.convolve(beat, np.random.default_rng(0).normal(0, 0.3, 2000) * np.exp(-np.arange(2000) / 300))[
         : beat.size
     ]
-    voice = 0.1 * np.sin(2 * np.pi * np.cumsum(np.linspace(400, 900, beat.size)) / RATE)
+    pitches = np.repeat(np.random.default_rng(1).uniform(300, 2000, 40), RATE // 10)
+    voice = 0.1 * np.sin(2 * np.pi * np.cumsum(pitches) / RATE)
     mixture = np.stack([beat + voice] * 2)
     foreground, background = repeating_pattern(mixture)
     np.testing.assert_allclose(foreground + background, mixture, atol=1e-6)
-    assert si_sdr(np.stack([voice] * 2), foreground) > si_sdr(np.stack([voice] * 2), mixture)
+    assert si_sdr(np.stack([voice] * 2), foreground) > si_sdr(np.stack([voice] * 2), mixture) + 3
 
 
 def test_scores_leave_silent_references_to_the_pauses() -> None:
