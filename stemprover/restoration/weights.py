@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler
+from diffusers.utils import logging
 
 from stemprover.errors import ModelError
 from stemprover.plugins.hashing import folder_sha256
@@ -43,9 +46,10 @@ def load_pipeline(
     """
     source = EMBEDDED_BASE if base is None else base
     try:
-        pipeline = DiffusionPipeline.from_pretrained(
-            str(source), torch_dtype=dtype, use_safetensors=True, revision=revision
-        )
+        with _without_bars():
+            pipeline = DiffusionPipeline.from_pretrained(
+                str(source), torch_dtype=dtype, use_safetensors=True, revision=revision
+            )
     except (OSError, ValueError, AttributeError) as error:
         fix = "pass a diffusers folder or hub id that holds a StemProver pipeline"
         raise ModelError("a restoration base", f"{source}: {error}", fix) from error
@@ -56,6 +60,18 @@ def load_pipeline(
     pipeline.unet.to(memory_format=torch.channels_last)
     pipeline.controlnet.to(memory_format=torch.channels_last)
     return pipeline
+
+
+@contextlib.contextmanager
+def _without_bars() -> Iterator[None]:
+    """diffusers draws a bar per component on stderr; what is shown is for the caller to decide."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def load_base(folder: Path | None = None) -> RestorationModel:
