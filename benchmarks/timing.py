@@ -36,7 +36,22 @@ class Case:
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """Seconds of one run, by stage; ``networks`` of them inside forwards of UNet, ControlNet and vocoder."""
+    """Seconds of one run.
+
+    Attributes
+    ----------
+    audio, repaired : float
+        Length of the audio, and of what was repaired.
+    total, detect, restore, synthesise : float
+        Wall time, altogether and by stage.
+    networks : float
+        Wall time inside the forwards of conditioner, ControlNet and UNet.
+    vocoder : float
+        Wall time inside the vocoder's forward; its head, which mixes spectra with what the forward predicts, makes up
+        the rest of ``synthesise``.
+    cpu : float
+        CPU time of the process, over all cores; on a busy machine it says more than wall time.
+    """
 
     audio: float
     repaired: float
@@ -45,6 +60,8 @@ class Timing:
     restore: float
     synthesise: float
     networks: float
+    vocoder: float
+    cpu: float
 
     @property
     def rest(self) -> float:
@@ -71,19 +88,20 @@ def measure(enhancer: Enhancer, case: Case, seconds: float) -> Timing:
         enhancer.enhance(short, case.settings)
     if case.repair:
         enhancer.models.pipeline.cache = ControlCache()  # the clock sees no segment twice
-    with looped_set(seconds) as stems, _forward_timer(_networks(enhancer, case) if case.repair else ()) as spent:
-        begin = time.perf_counter()
+    networks, vocoder = _modules(enhancer, case) if case.repair else ((), ())
+    with looped_set(seconds) as stems, _forward_timer(networks) as in_networks, _forward_timer(vocoder) as in_vocoder:
+        begin, cpu = time.perf_counter(), time.process_time()
         done = enhancer.enhance(stems, case.settings)
-        total = time.perf_counter() - begin
-    stages = [done.timings_s.get(stage, 0.0) for stage in ("detect", "restore", "synthesise")]
-    return Timing(seconds, done.repaired_s, total, *stages, spent[0])
+        total, cpu = time.perf_counter() - begin, time.process_time() - cpu
+    detect, restore, synthesise = (done.timings_s.get(stage, 0.0) for stage in ("detect", "restore", "synthesise"))
+    return Timing(seconds, done.repaired_s, total, detect, restore, synthesise, in_networks[0], in_vocoder[0], cpu)
 
 
-def _networks(enhancer: Enhancer, case: Case) -> Sequence[nn.Module]:
+def _modules(enhancer: Enhancer, case: Case) -> tuple[Sequence[nn.Module], Sequence[nn.Module]]:
     pipeline = enhancer.models.pipeline
     vocoder: Any = enhancer.models.vocoder(case.vocoder, enhancer.plugins, PluginRunner(()))
-    modules = (pipeline.unet, pipeline.controlnet, pipeline.conditioner, vocoder)
-    return [module for module in modules if isinstance(module, nn.Module)]
+    networks = (pipeline.unet, pipeline.controlnet, pipeline.conditioner)
+    return networks, (vocoder,) if isinstance(vocoder, nn.Module) else ()
 
 
 @contextlib.contextmanager
