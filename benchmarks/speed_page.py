@@ -58,8 +58,8 @@ def _rtf(rows: Sequence[Row]) -> str:
         " cases every segment is repaired: a detector that flags everything runs beside the installed ones. In the last"
         " one the detectors run and nothing is repaired.\n\n"
         + markdown_table(head, table, digits=3)
-        + "\n*CPU*: CPU seconds of all cores per second of audio. *In forwards*: share of the total inside the forwards of"
-        " UNet, ControlNet, conditioner and vocoder. *With head*: the same with the vocoder's head, which mixes spectra"
+        + "\n*CPU*: CPU seconds of all cores per second of audio. *In forwards*: share of the total inside the forwards"
+        " of UNet, ControlNet, conditioner and vocoder. *With head*: the same with the vocoder's head, which mixes spectra"
         f" with what its forward predicts. Target: at least {percent(NETWORK_TARGET, 0)} in forwards ({met}).\n"
     )
 
