@@ -37,8 +37,10 @@ def _run(minutes: float, quality: str, base: str, vocoder: str) -> dict[str, flo
     from looped import looped_files
     from timing import Case, new_enhancer
 
+    from stemprover.cli.options import quieten_libraries
     from stemprover.stems import StemSet
 
+    quieten_libraries()
     case = Case(quality, repair=True, vocoder=vocoder)
     with tempfile.TemporaryDirectory() as name:
         stem, mixture = looped_files(Path(name), minutes * 60)

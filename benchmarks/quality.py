@@ -20,6 +20,7 @@ from quality_runs import BLIND, SIBLINGS, Method, methods
 from quality_scores import Row, harm_of, score
 from quality_sets import CLEAN, Item, clean_items, kit_items, song_items
 
+from stemprover.cli.options import quieten_libraries
 from stemprover.enhance import Enhancer, Settings
 from stemprover.stems import StemSet
 
@@ -29,6 +30,7 @@ SECONDS, QUICK_SECONDS = 30.0, 20.0
 def main() -> None:
     """Run every method on every item and write both files."""
     options = _parser().parse_args()
+    quieten_libraries()
     begin = time.perf_counter()
     enhancer = Enhancer.from_pretrained(options.base)
     settings = Settings(auto_detect=True, quality=options.quality, vocoder=options.vocoder, generic=options.generic)

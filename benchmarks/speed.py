@@ -20,6 +20,8 @@ from speed_page import page
 from startup import COMMANDS, median_ms
 from timing import Case, measure, new_enhancer
 
+from stemprover.cli.options import quieten_libraries
+
 PARTS = ("startup", "rtf", "memory")
 QUALITIES = ("fast", "balanced", "best")
 
@@ -27,6 +29,7 @@ QUALITIES = ("fast", "balanced", "best")
 def main() -> None:
     """Measure the chosen parts, keep the others, write both files."""
     options = _parser().parse_args()
+    quieten_libraries()
     out: Path = options.output
     stored = out.with_suffix(".json")
     results: dict[str, Any] = json.loads(stored.read_text(encoding="utf-8")) if stored.is_file() else {}

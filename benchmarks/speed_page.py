@@ -59,8 +59,8 @@ def _rtf(rows: Sequence[Row]) -> str:
         " one the detectors run and nothing is repaired.\n\n"
         + markdown_table(head, table, digits=3)
         + "\n*CPU*: CPU seconds of all cores per second of audio. *In forwards*: share of the total inside the forwards"
-        " of UNet, ControlNet, conditioner and vocoder. *With head*: the same with the vocoder's head, which mixes spectra"
-        f" with what its forward predicts. Target: at least {percent(NETWORK_TARGET, 0)} in forwards ({met}).\n"
+        " of UNet, ControlNet, conditioner and vocoder. *With head*: with the vocoder's head too, which mixes"
+        f" spectra with what its forward predicts. Target: at least {percent(NETWORK_TARGET, 0)} in forwards ({met}).\n"
     )
 
 
