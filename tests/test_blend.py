@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from stemprover.spectral.bands import band_centres_hz
 from stemprover.spectral.spec import SPEC
 from stemprover.spectral.stft import stft
-from stemprover.synthesis.blend import blend, region_map
+from stemprover.synthesis.blend import blend, region_map, silence_gate
 
 FRAMES = 64
 SAMPLES = (FRAMES - 1) * SPEC.hop
@@ -63,3 +64,20 @@ def test_a_region_up_to_the_edge_of_the_spectrum_has_no_slope_there() -> None:
     full = region_map([(0.0, SECONDS, 0.0, TOP, 1.0)], FRAMES)
     assert (full[:, 1:-1] == 1).all()
     assert (region_map([], FRAMES) == 0).all()
+
+
+def test_long_silence_is_shut_and_short_gaps_are_not() -> None:
+    audio = np.ones((2, 1000))
+    audio[0, 300:500] = 0.0
+    audio[0, 700:780] = 0.0
+    audio[1, :100] = audio[1, -100:] = 0.0
+    gate = silence_gate(audio, 100)
+    assert (gate[0, 300:500] == 0).all()
+    assert (gate[0, 510:] == 1).all()
+    assert (gate[0, :290] == 1).all()
+    assert (np.diff(gate[0, 289:301]) < 0).all()
+    assert (np.diff(gate[0, 499:511]) > 0).all()
+    assert (gate[1, :100] == 0).all()
+    assert (gate[1, -100:] == 0).all()
+    assert (gate[1, 110:-110] == 1).all()
+    assert (silence_gate(np.zeros((1, 500)), 100) == 0).all()

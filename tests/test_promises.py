@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import tracemalloc
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 from tiny_base import FlagBand, tiny_enhancer
 from tiny_base import tiny_base as tiny_base
 
 from stemprover.enhance import Enhanced, Enhancer, Settings
 from stemprover.errors import OutputError
+from stemprover.models import Models
+from stemprover.plugins import Plugin, PluginRunner
 from stemprover.progress import Silent
+from stemprover.spectral.stft import istft
 from stemprover.stems import Stem, StemSet
+from stemprover.synthesis.base import Vocoder, VocoderInput
 
 SONG = Path(__file__).parent.parent / "examples" / "detroit-garage"
 STEMS = ("cymbals", "hihat", "kick", "snare", "toms")
@@ -130,12 +136,34 @@ def test_silence_stays_silent(base: Path, tmp_path: Path, subtype: str) -> None:
     assert (enhanced.audio == 0).all()
 
 
-def test_a_silent_channel_stays_silent(enhancer: Enhancer) -> None:
+class Inventive:
+    """Vocoder that answers with the siblings and a tone of its own, whatever it is given."""
+
+    name = "inventive"
+
+    def synthesise(self, request: VocoderInput) -> torch.Tensor:
+        assert request.siblings is not None
+        return istft(request.siblings, request.n_samples) + 0.01
+
+
+class InventiveModels(Models):
+    """Models whose vocoder is :class:`Inventive`."""
+
+    def vocoder(self, name: str, plugins: Sequence[Plugin], runner: PluginRunner) -> Vocoder:
+        return Inventive()
+
+
+def test_digital_silence_stays_silent_whatever_the_vocoder_invents(base: Path, tmp_path: Path) -> None:
     audio = burst()
+    mixture = write(tmp_path / "mix.wav", audio + 0.1, subtype="FLOAT")
     audio[1] = 0.0
-    enhanced = enhancer.enhance(Stem.from_array(audio, RATE), SETTINGS)
-    assert (enhanced.audio[0] != audio[0]).any()
-    assert (enhanced.audio[1] == 0).all()
+    pause = slice(round(2.4 * RATE), round(2.6 * RATE))
+    audio[0, pause] = 0.0
+    enhancer = Enhancer(InventiveModels(base, "cpu", "float32"), (), detectors=[FlagBand()])
+    out = enhancer.enhance(Stem.from_array(audio, RATE), SETTINGS, mixture=mixture).audio
+    assert np.abs(out[0] - audio[0]).max() > 0.01
+    assert (out[0, pause] == 0).all()
+    assert (out[1] == 0).all()
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])

@@ -16,7 +16,7 @@ from stemprover.spectral.bands import band_centres_hz, to_bins
 from stemprover.spectral.spec import SPEC
 from stemprover.spectral.stft import istft
 
-__all__ = ["Region", "blend", "region_map"]
+__all__ = ["Region", "blend", "region_map", "silence_gate"]
 
 _FEATHER_S = 0.06
 _FEATHER_BANDS = 4.0
@@ -65,3 +65,33 @@ def blend(stem: Tensor, repaired: Tensor, wet: Tensor, n_samples: int) -> Tensor
         Shape ``[batch, n_samples]``.
     """
     return istft((repaired - stem) * to_bins(wet), n_samples)
+
+
+def silence_gate(audio: np.ndarray, shortest: int) -> np.ndarray:
+    """Gain that keeps digital silence silent, whatever a vocoder has to say there.
+
+    Parameters
+    ----------
+    audio : ndarray
+        Shape ``[channels, samples]``.
+    shortest : int
+        Samples; shorter runs of zeros are gaps that may be filled.
+
+    Returns
+    -------
+    ndarray
+        Same shape: 0 in each channel's runs of exact zeros of at least that length, linear slopes of a tenth of it
+        beside them, 1 elsewhere.
+    """
+    gate = np.ones(audio.shape)
+    length = max(1, shortest // 10)
+    slope = np.arange(1, length + 1) / (length + 1)
+    for gain, channel in zip(gate, audio, strict=True):
+        edges = np.concatenate([[-1], np.flatnonzero(channel), [channel.size]])
+        for gap in np.flatnonzero(np.diff(edges) > shortest):
+            start, stop = edges[gap] + 1, edges[gap + 1]
+            gain[start:stop] = 0.0
+            after, before = gain[stop : stop + length], gain[max(0, start - length) : start]
+            after *= slope[: after.size]
+            before *= slope[::-1][length - before.size :]
+    return gate
