@@ -135,7 +135,8 @@ def _clean_section(rows: Sequence[Row]) -> str:
     for song, stem, context in sorted({(row.song, row.stem, row.context) for row in rows}):
         chosen = [row for row in rows if (row.song, row.stem, row.context) == (song, stem, context)]
         touched, change = _touched(chosen)
-        table.append([song, stem, context, str(sum(r.segments for r in chosen)), percent(touched), number(change, 1)])
+        size = number(change if math.isfinite(change) else None, 1)
+        table.append([song, stem, context, str(sum(r.segments for r in chosen)), percent(touched), size])
     head = ("piece", "stem", "context", "segments", "touched", "change, dB")
     return f"## {_TITLES[CLEAN]}\n\n{_ABOUT[CLEAN]}\n\n" + markdown_table(head, table)
 
