@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 if TYPE_CHECKING:
     from stemprover.enhance import Enhanced
@@ -83,9 +83,11 @@ def _print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str
     if not listed:
         click.echo(f"{title}: {empty}")
         return
-    table = Table(title=Text(title), title_justify="left")
+    click.echo(title)
+    table = Table()
     for column in columns:
-        table.add_column(column, justify="left" if column in ("artifact", "adapter") else "right")
+        table.add_column(column, justify="left" if column in ("artifact", "adapter") else "right", no_wrap=True)
     for row in listed:
         table.add_row(*row)
-    Console(highlight=False).print(table)
+    # A file or pipe has no width of its own: wide enough that nothing is cut off.
+    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
