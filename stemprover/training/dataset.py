@@ -99,7 +99,9 @@ class PairBatches:
         """Return batch ``index``; the same index always gives the same batch of a finished folder."""
         rng = np.random.default_rng((self.seed, index))
         items = [self._item(rng) for _ in range(self.batch_size)]
-        clean, degraded, siblings, other = (torch.stack([item[k] for item in items]) for k in range(4))
+        clean, degraded, siblings, other = (
+            torch.stack(part) for part in zip(*(item[:4] for item in items), strict=True)
+        )
         severity = torch.stack([item[4] for item in items])
         return Batch(
             clean,

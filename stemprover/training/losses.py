@@ -27,7 +27,7 @@ def error_ratio(estimate: Tensor, clean: Tensor, degraded: Tensor, floor: float 
 
 
 def gain_error_ratio(gain: Tensor, clean: Tensor, degraded: Tensor) -> Tensor:
-    """:func:`error_ratio` of ``gain * degraded`` for a real gain, ``|g X - C|^2`` written out: only ``g`` has gradients."""
+    """:func:`error_ratio` of ``gain * degraded`` for a real gain; written out so that only ``g`` has gradients."""
     with torch.no_grad():
         squared, target = power(degraded), power(clean).sum((1, 2))
         cross = (torch.view_as_real(degraded) * torch.view_as_real(clean)).sum(-1)
@@ -53,19 +53,21 @@ def phase_coherence(estimate: Tensor, clean: Tensor) -> Tensor:
     phase, target = unit(estimate), unit(clean)
     total = torch.zeros(clean.shape[0])
     for dim in (-1, -2):
-        step = torch.narrow(phase, dim, 1, phase.shape[dim] - 1) * torch.narrow(phase, dim, 0, phase.shape[dim] - 1).conj()
-        want = (
-            torch.narrow(target, dim, 1, target.shape[dim] - 1)
-            * torch.narrow(target, dim, 0, target.shape[dim] - 1).conj()
-        )
+        step, want = _phase_steps(phase, dim), _phase_steps(target, dim)
         heavy = torch.narrow(weight, dim, 1, weight.shape[dim] - 1)
         miss = 1.0 - (torch.view_as_real(step) * torch.view_as_real(want)).sum(-1)
         total = total + (heavy * miss).sum((1, 2)) / heavy.sum((1, 2)).clamp_min(1e-6)
     return total / 2
 
 
+def _phase_steps(phase: Tensor, dim: int) -> Tensor:
+    """Unit vectors of the phase difference between neighbours along ``dim``."""
+    count = phase.shape[dim] - 1
+    return torch.narrow(phase, dim, 1, count) * torch.narrow(phase, dim, 0, count).conj()
+
+
 def multi_resolution(estimate: Tensor, clean: Tensor, degraded: Tensor) -> Tensor:
-    """Compressed magnitude error of audio ``[batch, samples]`` at a short and a long STFT, relative to the input's error."""
+    """Compressed magnitude error of audio ``[batch, samples]`` at a short and a long STFT, relative to the input's."""
     total = torch.zeros(clean.shape[0])
     for n_fft, hop in _RESOLUTIONS:
         window = torch.hann_window(n_fft)
@@ -76,4 +78,3 @@ def multi_resolution(estimate: Tensor, clean: Tensor, degraded: Tensor) -> Tenso
         before = (was - want).abs().mean((1, 2))
         total = total + (have - want).abs().mean((1, 2)) / (before + 0.05 * want.mean((1, 2)) + 1e-6)
     return total / len(_RESOLUTIONS)
-

@@ -73,9 +73,12 @@ def _card(base_run: Path, vocoder_run: Path) -> str:
     for name, run in (("base", base_run), ("vocoder", vocoder_run)):
         step, figures = _validation(run)
         lines += [f"| {name} | {step} | {key} | {value:.4f} |" for key, value in figures.items()]
-    return "\n".join([*lines, "", "`gain_db` is SDR gain with a floor 30 dB below the stem; `harmed` is the share", ""]) + (
-        "of segments made worse by more than 0.1 dB; `image_change` the relative change of the band-magnitude error.\n"
-    )
+    lines += [
+        "",
+        "`gain_db` is SDR gain with a floor 30 dB below the stem; `harmed` is the share",
+        "of segments made worse by more than 0.1 dB; `image_change` the relative change of the band-magnitude error.",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:

@@ -50,9 +50,7 @@ def condition_of(
             artifacts = tuple("any" if hide else name for hide, name in zip(hidden, artifacts, strict=True))
     other = to_image(band_magnitude(power(stft(batch.other))), features.level)
     control = control_image(features, other, severity)
-    return Condition(
-        features.image.unsqueeze(1), control, phase_coherence(features), batch.stems, artifacts, overall
-    )
+    return Condition(features.image.unsqueeze(1), control, phase_coherence(features), batch.stems, artifacts, overall)
 
 
 class RestorationTask:

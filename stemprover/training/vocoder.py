@@ -32,7 +32,7 @@ class VocoderTask:
         What learns.
     base : RestorationModel or None
         Stage 1 that restores the magnitudes for most batches; without it (and for one in seven) they are a random
-        blend of the degraded and the clean magnitude with smooth errors, so that the vocoder does not depend on one base.
+        blend of the degraded and the clean magnitude with smooth errors, so that it does not depend on one base.
     save : callable
         Writes the released form.
     """
