@@ -11,7 +11,16 @@ import torch
 from torch import Tensor
 
 from stemprover.errors import ModelError, OptionError
-from stemprover.plugins import BaseIdentity, Plugin, PluginRunner, base_identity, find, load, require_usable, verify_files
+from stemprover.plugins import (
+    BaseIdentity,
+    Plugin,
+    PluginRunner,
+    base_identity,
+    find,
+    load,
+    require_usable,
+    verify_files,
+)
 from stemprover.routing import GENERIC
 from stemprover.synthesis.base import Vocoder, VocoderInput
 
