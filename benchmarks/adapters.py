@@ -30,6 +30,7 @@ from stemprover.training.restoration import condition_of
 ADAPTERS = {
     "drumbleed": "bleed/drums",
     "vocalbleed": "bleed/vocals",
+    "bleed": "bleed",
     "phasiness": "phasiness",
     "hfdistortion": "hf-distortion",
 }
@@ -55,15 +56,11 @@ def gains(model: RestorationModel, vocoder: EmbeddedVocoder, batch: Batch, artif
     sigma = torch.ones(degraded.shape[0])
     predicted = model.difference(degraded, sigma, tokens, model.residuals(condition, tokens))
     restored = from_image(decode(degraded + predicted).squeeze(1), features.level)
-    repaired = vocoder.mix(
-        VocoderInput(stem, siblings, features.magnitude, restored, batch.clean.shape[-1], features)
-    )
+    repaired = vocoder.mix(VocoderInput(stem, siblings, features.magnitude, restored, batch.clean.shape[-1], features))
     return -10.0 * error_ratio(repaired, clean, stem)
 
 
-def measure(
-    model: RestorationModel, vocoder: EmbeddedVocoder, batches: list[Batch], artifact: str | None
-) -> Figures:
+def measure(model: RestorationModel, vocoder: EmbeddedVocoder, batches: list[Batch], artifact: str | None) -> Figures:
     """Figures over batches."""
     gain = torch.cat([gains(model, vocoder, batch, artifact) for batch in batches])
     return Figures(gain.mean().item(), (gain > 0).float().mean().item(), (gain < -0.1).float().mean().item())
