@@ -107,9 +107,9 @@ def _page(rows: dict[str, dict[str, dict[str, float]]], count: int) -> str:
     lines = [
         "# Adapters",
         "",
-        f"Validation pairs with each adapter's artifact ({count} draws of 3 s, one channel, a quarter of them blind), one",
-        "sampling step, embedded vocoder. Gain in dB SDR over the input; *clean*: the adapter on clean stems (harm).",
-        "Written by `benchmarks/adapters.py`.",
+        f"Validation pairs with each adapter's artifact ({count} draws of 3 s, one channel, a quarter of them blind),",
+        "one sampling step, embedded vocoder. Gain in dB SDR over the input; *clean*: the adapter on clean stems",
+        "(harm). Written by `benchmarks/adapters.py`.",
         "",
         "| adapter | configuration | mean gain (dB) | improved | worse by > 0.1 dB |",
         "|---|---|---|---|---|",
