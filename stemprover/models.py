@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["EMBEDDED_VOCODER", "Models", "pick_device"]
 
 EMBEDDED_VOCODER = Path(__file__).parent / "weights" / "vocoder"
+_LOADING = threading.RLock()
+"""Loading swaps parts of torch for the whole process, so that only one thread may do it; running needs no lock."""
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -84,7 +87,8 @@ class Models:
         if self._pipeline is None:
             from stemprover.restoration.weights import load_pipeline
 
-            self._pipeline = load_pipeline(self.base).to(self.device)
+            with _LOADING:
+                self._pipeline = load_pipeline(self.base).to(self.device)
         return self._pipeline
 
     def load_adapters(self, names: Iterable[str], plugins: Sequence[Plugin]) -> None:
@@ -104,13 +108,14 @@ class Models:
             if folder is None or manifest is None:
                 raise ModelError(f"local weights of {name}", "none", f"reinstall {plugin.distribution}")
             bound_to = manifest.base.sha256 if manifest.base else None
-            self._adapters[name] = load_adapter(
-                self.pipeline.model,
-                folder,
-                name,
-                base_sha256=self.identity.sha256,
-                expected_base_sha256=bound_to,
-            )
+            with _LOADING:
+                self._adapters[name] = load_adapter(
+                    self.pipeline.model,
+                    folder,
+                    name,
+                    base_sha256=self.identity.sha256,
+                    expected_base_sha256=bound_to,
+                )
 
     def restore(self, condition: Condition, scales: Mapping[str, float], seeds: Sequence[int], steps: int) -> Tensor:
         """Stage 1 with these adapters; restored images, float32 ``[batch, n_bands, frames]``."""
@@ -143,7 +148,8 @@ class Models:
             If there is none of this name, it cannot be used or it is no vocoder.
         """
         if name not in self._vocoders:
-            self._vocoders[name] = self._make_vocoder(name, plugins, runner)
+            with _LOADING:
+                self._vocoders[name] = self._make_vocoder(name, plugins, runner)
         return self._vocoders[name]
 
     def _make_vocoder(self, name: str, plugins: Sequence[Plugin], runner: PluginRunner) -> Vocoder:

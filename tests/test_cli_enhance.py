@@ -167,7 +167,7 @@ def test_interruption_leaves_nothing_half_written(song: Path, adapter_site: Path
         time.sleep(0.02)
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=120)
-    assert running.returncode == 130
+    assert running.returncode == 130, err.decode()
     assert b"Traceback" not in err
     assert not clean.exists() or not names(clean)
 

@@ -13,13 +13,15 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from stemprover.cli.reports import SILENT_ROW
+
 if TYPE_CHECKING:
     from stemprover.enhance import Enhanced
 
 __all__ = ["print_detections", "print_plan", "print_result"]
 
 Summary = Mapping[str, Any]
-_HEADLINES = ("SI-SDR", "Log-spectral distance", "Multi-resolution STFT distance")
+_HEADLINES = ("SI-SDR", "Log-spectral distance", "Multi-resolution STFT distance", SILENT_ROW)
 
 
 def print_plan(enhanced: Enhanced) -> None:

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from stemprover.report import ReportInput
     from stemprover.stems import Stem
 
-__all__ = ["write_plot", "write_reports"]
+__all__ = ["SILENT_ROW", "write_plot", "write_reports"]
+
+SILENT_ROW = "Level of what should be silent"
+_SILENT_DBFS = -90.0
 
 
 Summary = Mapping[str, Any]
@@ -42,13 +45,18 @@ def write_reports(enhanced: Enhanced, reports: Mapping[str, Path], reference: Pa
 
 def _compare(before: Stem, after: Stem, reference: Path) -> Metrics:
     from stemprover.evaluation import compare
+    from stemprover.evaluation.arrays import rms_dbfs
     from stemprover.stems import Stem, StemSet
 
     length = before.format.samples
     with Stem.open(_true_stem(before, reference), before.stem_class) as truth:
         StemSet((before, truth))  # raises when length or rate differ
         signals = [stem.read(0, length) for stem in (truth, before, after)]
-    return compare(signals[0], signals[1], signals[2], before.format.sample_rate)
+    if rms_dbfs(signals[0]) >= _SILENT_DBFS:
+        return compare(signals[0], signals[1], signals[2], before.format.sample_rate)
+    # Ratios to silence say nothing; what is left in a stem that should be silent does.
+    levels = {"before": rms_dbfs(signals[1]), "after": rms_dbfs(signals[2])}
+    return {SILENT_ROW: {**levels, "unit": "dBFS", "higher_is_better": False}}
 
 
 def _true_stem(stem: Stem, reference: Path) -> Path:
