@@ -17,8 +17,8 @@ INSTALL = $(PY) -m pip install --quiet --quiet --disable-pip-version-check --con
 .PHONY: demo test lint docs chromium clean
 
 demo: $(READY_DEMO)
-	@$(VENV)/bin/stemprover enhance examples/detroit-garage --auto-detect -o demo --overwrite \
-		--reference examples/detroit-garage/reference
+	@$(VENV)/bin/stemprover enhance examples/east-bay --auto-detect -o demo --overwrite \
+		--reference examples/east-bay/reference
 
 test: $(READY_TEST) chromium lint
 	$(PY) -m pytest -q

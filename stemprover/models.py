@@ -27,7 +27,7 @@ from stemprover.synthesis.base import Vocoder, VocoderInput
 
 if TYPE_CHECKING:
     from stemprover.restoration.control import Condition
-    from stemprover.restoration.lora import AdapterInfo
+    from stemprover.restoration.lora import AdapterInfo, Fused
     from stemprover.restoration.pipeline import StemRestorationPipeline
 
 __all__ = ["EMBEDDED_VOCODER", "Models", "pick_device"]
@@ -80,6 +80,8 @@ class Models:
         self._adapters: dict[str, AdapterInfo] = {}
         self._folders: dict[str, Path] = {}
         self._vocoders: dict[str, Vocoder] = {}
+        self._fused: Fused | None = None
+        self._in_use: dict[str, float] | None = None
 
     @property
     def pipeline(self) -> StemRestorationPipeline:
@@ -102,6 +104,7 @@ class Models:
         for name in sorted(set(names) - {GENERIC} - set(self._adapters)):
             from stemprover.restoration.lora import load_adapter
 
+            self._fuse({})  # adapters are added to plain weights only
             plugin = require_usable(find(name, plugins), self.identity)
             verify_files(plugin)
             folder, manifest = plugin.weights_folder, plugin.manifest
@@ -120,13 +123,25 @@ class Models:
     def restore(self, condition: Condition, scales: Mapping[str, float], seeds: Sequence[int], steps: int) -> Tensor:
         """Stage 1 with these adapters; restored images, float32 ``[batch, n_bands, frames]``."""
         if self._adapters:
-            from stemprover.restoration.lora import use_adapters
-
-            use_adapters(self.pipeline.model, {name: scale for name, scale in scales.items() if name != GENERIC})
+            self._fuse({name: scale for name, scale in scales.items() if name != GENERIC and scale != 0.0})
         touching = [f"{n}:{s}" for n, s in sorted(scales.items()) if n in self._adapters]
         key = ",".join(name for name in touching if self._adapters[name.partition(":")[0]].touches_controlnet)
         with self._precision():
             return self.pipeline(condition, steps, seeds, key).float()
+
+    def _fuse(self, scales: Mapping[str, float]) -> None:
+        """Put exactly these adapters into the weights: unfused, they would double the cost of every forward."""
+        from stemprover.restoration.lora import merge, unmerge, use_adapters
+
+        if scales == self._in_use:
+            return
+        model = self.pipeline.model
+        if self._fused is not None:
+            unmerge(model, self._fused)
+        self._fused = merge(model, scales) if scales else None
+        if not scales:
+            use_adapters(model, {})
+        self._in_use = dict(scales)
 
     def synthesise(self, vocoder: Vocoder, request: VocoderInput) -> Tensor:
         """Stage 2: the complex spectrum ``[batch, n_bins, frames]`` of the repaired stem."""
