@@ -65,24 +65,25 @@ def test_search_by_word_artifact_and_stem() -> None:
         return [entry.name for entry in index.search(**wanted)]
 
     assert names(word="HIFI") == ["hifigan"]
-    assert names(artifact="bleed") == ["drumbleed", "vocalbleed", "detectors"]
-    assert names(artifact="bleed/drums", stem="bass") == ["drumbleed", "detectors"]
-    assert names(artifact="bleed/drums", stem="drums") == ["detectors"]
+    assert names(artifact="bleed") == ["drumbleed", "vocalbleed", "bleed", "detectors"]
+    assert names(artifact="bleed/drums", stem="bass") == ["drumbleed", "bleed", "detectors"]
+    assert names(artifact="bleed/drums", stem="drums") == ["bleed", "detectors"]
     assert names(word="nothing like this") == []
 
 
 def test_install_command_names_the_adapter_or_nothing() -> None:
     assert install_command("bleed/drums") == "pip install stemprover-lora-drumbleed"
     assert install_command("hf-distortion", "vocals") == "pip install stemprover-lora-hfdistortion"
-    assert install_command("bleed/drums", "drums") is None
+    assert install_command("bleed/drums", "drums") == "pip install stemprover-lora-bleed"  # drumbleed is not for drums
     assert install_command("crackle") is None
 
 
 def test_most_specific_adapter_wins(tmp_path: Path) -> None:
-    broad = {**ENTRY, "name": "allbleed", "distribution": "acme-allbleed", "artifacts": ["bleed"]}
-    index = registry([write(tmp_path / "r.yaml", broad)])
-    found = [index.adapter_for(artifact) for artifact in ("bleed/drums", "bleed/bass")]
-    assert [entry.name for entry in found if entry] == ["drumbleed", "allbleed"]
+    broad = {**ENTRY, "name": "allhiss", "distribution": "acme-allhiss", "artifacts": ["hiss"]}
+    fine = {**ENTRY, "name": "tapehiss", "distribution": "acme-tapehiss", "artifacts": ["hiss/tape"]}
+    index = registry([write(tmp_path / "r.yaml", broad, fine)])
+    found = [index.adapter_for(artifact) for artifact in ("bleed/drums", "bleed/bass", "hiss/tape", "hiss/vinyl")]
+    assert [entry.name for entry in found if entry] == ["drumbleed", "bleed", "tapehiss", "allhiss"]
 
 
 def test_environment_and_argument_add_registries_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
