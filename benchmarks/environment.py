@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import datetime
 import os
 import platform
@@ -38,8 +39,13 @@ def weights_of(base: str | None = None) -> dict[str, str]:
     found["vocoder"] = folder_sha256(EMBEDDED_VOCODER) if EMBEDDED_VOCODER.is_dir() else ""
     for plugin in installed():
         if plugin.status == "ok" and plugin.kind in ("lora", "detector") and plugin.manifest is not None:
-            found[f"{plugin.name} {plugin.version}"] = "".join(sorted(plugin.manifest.files.values()))[:16]
+            found[f"{plugin.name} {plugin.version}"] = _digest(plugin.manifest.files)
     return {name: digest[:16] or "none" for name, digest in found.items()}
+
+
+def _digest(files: Mapping[str, str]) -> str:
+    """One hash over all of a plugin's files."""
+    return hashlib.sha256("".join(f"{name} {files[name]}\n" for name in sorted(files)).encode()).hexdigest()
 
 
 def describe(where: Mapping[str, str], weights: Mapping[str, str], date: str) -> str:
