@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import datetime
+import hashlib
 import os
 import platform
 from collections.abc import Mapping
