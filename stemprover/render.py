@@ -37,9 +37,9 @@ _GROUP = 8
 _FULL_SEVERITY = 0.6
 """Severity (12 dB SDR) from which a repair is applied as a whole; below, proportionally less."""
 _CAUTION = 0.3
-"""Share of a repair that strength 1 applies. On 63 validation pairs, detection included, the mean gain of SI-SDR is
-+0.16 dB at 0.3, +0.30 at 0.6 and +0.23 at 1, but 6, 22 and 33 % of the pairs get worse by more than 0.1 dB: with these
-weights the direction of a repair is only partly right, and no harm comes before gain."""
+"""Share of a repair that strength 1 applies, from ``benchmarks/caution.py``: on 63 validation pairs the mean gain
+of SI-SDR is +0.15 dB at 0.3, +0.30 at 0.6 and +0.26 at 1, but 6, 13 and 25 % of the pairs lose over 0.1 dB.
+With these weights the direction of a repair is only partly right, and no harm comes before gain."""
 _SILENCE_S = 0.05
 """Digital silence of this length stays silent; shorter gaps may be filled."""
 
