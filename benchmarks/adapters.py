@@ -18,6 +18,7 @@ import torch
 from stemprover.restoration.lora import load_adapter, use_adapters
 from stemprover.restoration.model import RestorationModel
 from stemprover.restoration.weights import load_base
+from stemprover.spectral.bands import to_bins
 from stemprover.spectral.codec import decode, encode, from_image
 from stemprover.spectral.phase import band_features
 from stemprover.spectral.stft import stft
@@ -57,7 +58,7 @@ def gains(model: RestorationModel, vocoder: EmbeddedVocoder, batch: Batch, artif
     predicted = model.difference(degraded, sigma, tokens, model.residuals(condition, tokens))
     restored = from_image(decode(degraded + predicted).squeeze(1), features.level)
     repaired = vocoder.mix(VocoderInput(stem, siblings, features.magnitude, restored, batch.clean.shape[-1], features))
-    return -10.0 * error_ratio(repaired, clean, stem)
+    return -10.0 * error_ratio(stem + (repaired - stem) * to_bins(batch.region), clean, stem)
 
 
 def measure(model: RestorationModel, vocoder: EmbeddedVocoder, batches: list[Batch], artifact: str | None) -> Figures:

@@ -34,12 +34,8 @@ MAX_SEGMENT_S = 2.5
 """A segment leaves at least 0.23 s of context on both sides of it in a window of 2.96 s."""
 
 _GROUP = 8
-_FULL_SEVERITY = 0.6
-"""Severity (12 dB SDR) from which a repair is applied as a whole; below, proportionally less."""
-_CAUTION = 0.3
-"""Share of a repair that strength 1 applies, from ``benchmarks/caution.py``: on 63 validation pairs the mean gain
-of SI-SDR is +0.15 dB at 0.3, +0.30 at 0.6 and +0.26 at 1, but 6, 13 and 25 % of the pairs lose over 0.1 dB.
-With these weights the direction of a repair is only partly right, and no harm comes before gain."""
+_CAUTION = 1.0
+"""Share of a repair that strength 1 applies, from ``benchmarks/caution.py``."""
 _SILENCE_S = 0.05
 """Digital silence of this length stays silent; shorter gaps may be filled."""
 
@@ -236,8 +232,8 @@ class Renderer:
 
 
 def _wetness(item: PlanItem) -> float:
-    """Wet/dry of one item: its strength, less where hardly audible: a wrong repair costs more than it gains there."""
-    return _CAUTION * min(1.0, item.strength) * min(1.0, item.severity / _FULL_SEVERITY)
+    """Wet/dry of one item."""
+    return _CAUTION * min(1.0, item.strength)
 
 
 def _weight(item: PlanItem) -> float:

@@ -73,7 +73,7 @@ def test_siblings_can_bring_their_own_phase() -> None:
     stem, siblings = noise(1), noise(2)
     plain, made = vocoder(0.0), vocoder(0.0)
     with torch.no_grad():
-        made.head.bias.unflatten(0, (-1, SPEC.n_bands))[3] = 1.0  # real part of the siblings' gain
+        made.head.bias.unflatten(0, (-1, SPEC.patch**2))[3] = 1.0  # real part of the siblings' gain
     request = request_for(stem, siblings, 0.5)
     added = made.synthesise(request) - plain.synthesise(request)
     scale = float((added * siblings).sum() / siblings.square().sum())
@@ -90,6 +90,12 @@ def test_level_does_not_matter() -> None:
     assert torch.allclose(4.0 * quiet, loud, atol=1e-4)
 
 
+def test_opposite_channels_stay_opposite() -> None:
+    left = noise(1, 1)
+    out = vocoder(0.5).synthesise(request_for(torch.cat([left, -left]), gain=0.5))
+    assert torch.allclose(out[0], -out[1], atol=1e-6)
+
+
 def test_equal_channels_stay_equal_and_items_do_not_disturb_each_other() -> None:
     made = vocoder(0.5)
     twice = noise(1, 1).repeat(2, 1)
@@ -104,17 +110,22 @@ def test_silence_stays_below_every_sample_format() -> None:
     assert out.abs().max() < 1e-6
 
 
-def test_a_block_reaches_three_frames_and_keeps_its_shape() -> None:
+def test_a_block_reaches_three_rows_and_columns_and_keeps_its_shape() -> None:
     torch.manual_seed(0)
     block = ConvNeXtBlock(8).eval()
-    features = torch.randn(1, 8, 32)
+    features = torch.randn(1, 8, 16, 32)
     changed = features.clone()
-    changed[..., 16] += 1.0
+    changed[..., 8, 16] += 1.0
     moved = (block(features) - block(changed)).abs().amax((0, 1)) > 1e-7
     assert block(features).shape == features.shape
-    assert moved[13:20].all()
-    assert not moved[:13].any()
-    assert not moved[20:].any()
+    assert moved[5:12, 13:20].all()
+    assert moved.sum() == 49
+
+
+def test_any_number_of_frames() -> None:
+    audio = noise(1)[:, : 30 * SPEC.hop]
+    request = dataclasses.replace(request_for(audio, gain=0.5), n_samples=audio.shape[-1])
+    assert vocoder(0.5).synthesise(request).shape == audio.shape
 
 
 def test_weights_survive_the_disk_and_another_spec_is_refused(tmp_path: Path) -> None:

@@ -91,6 +91,19 @@ def synth(out: Path, count: int, seconds: float, seed: int) -> None:
 
 @data.command()
 @click.argument("folder", type=_folder)
+def detect(folder: Path) -> None:
+    """Note what the installed detectors find in each pair, so that repairs are trained on it."""
+    from stemprover.cli.counting import counter
+    from stemprover.data.pairs import read_manifest
+    from stemprover.training.detected import detect_pairs
+
+    with counter("pairs", len(read_manifest(folder))) as progress:
+        done = detect_pairs(folder, progress)
+    click.echo(f"{folder}: {done} pairs examined")
+
+
+@data.command()
+@click.argument("folder", type=_folder)
 def check(folder: Path) -> None:
     """Compare every file of a pairs folder with its SHA-256."""
     from stemprover.cli.counting import counter

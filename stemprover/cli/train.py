@@ -56,12 +56,13 @@ _base = click.option("--base", type=_folder, help="Base model's folder; the embe
 
 @train.command()
 @_shared
-def base(pairs: Path, out: Path, recipe: Path | None) -> None:
+@click.option("--start", type=_folder, help="Go on from this base's folder.")
+def base(pairs: Path, out: Path, recipe: Path | None, start: Path | None) -> None:
     """Train UNet, ControlNet and conditioner together."""
     from stemprover.training.runs import train_base
 
     with _training("base", recipe) as run:
-        run.wrote(train_base(pairs, out, run.recipe, run.log, run.numbers))
+        run.wrote(train_base(pairs, out, start, run.recipe, run.log, run.numbers))
 
 
 @train.command()

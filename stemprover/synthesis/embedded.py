@@ -1,15 +1,17 @@
-"""The embedded vocoder: ConvNeXt over frames, complex gains per band, iSTFT.
+"""The embedded vocoder: ConvNeXt over patches of bands and frames, complex gains per band, iSTFT.
 
 It follows Vocos (Siuzdak, 2023) in predicting an STFT instead of samples, but a refiner knows more than a mel
-spectrogram: the input's phase and the siblings' spectrum. Its head therefore mixes three spectra per bin,
+spectrogram: the input's phase and the siblings' spectrum. Convolving over bands as well as frames lets it learn from
+every band what holds in any. Its head mixes three spectra per bin,
 
     Y = g X  +  h S  +  n |R| N
 
-with X the stem, S the siblings, R the restored magnitude and N a fixed noise carrier. ``g`` starts as stage 1's band
-gain and turns phase only where the magnitude was not trusted; ``h`` brings back what the separator put into a sibling,
-with the sibling's phase; ``n`` fills holes that neither explains. ``g`` and ``h`` vary inside a band with the local
-ratio of X to S, as a Wiener filter does. All corrections are scaled by how much stage 1 changed the band's magnitude,
-so where it changed nothing Y is X, phase included. They start at zero: untrained, this is stage 1 with input phase.
+with X the stem, S the siblings, R the restored magnitude and N a noise carrier that turns with the stem's phase.
+``g`` starts as stage 1's band gain and turns phase only where the magnitude was not trusted; ``h`` brings back what the
+separator put into a sibling, with the sibling's phase; ``n`` fills holes that neither explains. ``g`` and ``h`` vary
+inside a band with the local ratio of X to S, as a Wiener filter does. All corrections are scaled by how much stage 1
+changed the band's magnitude, so where it changed nothing Y is X, phase included. They start at zero: untrained, this is
+stage 1 with input phase.
 """
 
 from __future__ import annotations
@@ -23,24 +25,26 @@ from torch import Tensor, nn
 
 from stemprover.errors import ModelError
 from stemprover.spectral.bands import to_bins
-from stemprover.spectral.codec import band_gain, reference_level, to_image
-from stemprover.spectral.phase import band_features
+from stemprover.spectral.codec import band_gain, patchify, reference_level, to_image, unpatchify
+from stemprover.spectral.phase import band_features, unit
 from stemprover.spectral.spec import SPEC
 from stemprover.spectral.stft import istft
 from stemprover.synthesis.base import VocoderInput
 
 __all__ = ["ConvNeXtBlock", "EmbeddedVocoder", "load_embedded"]
 
+_SEEN = 7
+"""Maps that the network reads: stem, restored, siblings, coherence (real, imaginary), two phase deviations."""
 _HEAD = 7
 """Values per band: gain, its slope over the local ratio, turn; sibling gain (real, imaginary), its slope; noise."""
 
 
 class ConvNeXtBlock(nn.Module):
-    """Depthwise convolution over frames, pointwise expansion, residual; ``[batch, dim, frames]`` in and out."""
+    """Depthwise 7 x 7 convolution, expansion, residual (Liu et al., 2022); ``[batch, dim, rows, columns]`` and back."""
 
     def __init__(self, dim: int, expansion: int = 3) -> None:
         super().__init__()
-        self.depthwise = nn.Conv1d(dim, dim, 7, padding=3, groups=dim)
+        self.depthwise = nn.Conv2d(dim, dim, 7, padding=3, groups=dim)
         self.norm = nn.LayerNorm(dim)
         self.expand = nn.Linear(dim, expansion * dim)
         self.project = nn.Linear(expansion * dim, dim)
@@ -48,18 +52,21 @@ class ConvNeXtBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Apply the block."""
-        hidden = self.norm(self.depthwise(features).transpose(1, 2))
+        # On CPUs the gradient of a depthwise convolution takes twice as long in bfloat16 as in float32.
+        with torch.autocast(features.device.type, enabled=False):
+            local = self.depthwise(features.to(self.depthwise.weight.dtype))
+        hidden = self.norm(local.permute(0, 2, 3, 1))
         hidden = self.project(nn.functional.gelu(self.expand(hidden))) * self.scale
-        refined: Tensor = features + hidden.transpose(1, 2)
+        refined: Tensor = features + hidden.permute(0, 3, 1, 2)
         return refined
 
 
 def _features(request: VocoderInput) -> Tensor:
-    """Stack what the network reads, shape ``[batch, 7 * n_bands, frames]``."""
+    """Stack what the network reads, shape ``[batch, _SEEN, n_bands, frames]``."""
     seen = request.features or band_features(request.spectrum, request.siblings)
     restored = to_image(request.restored, seen.level)
     parts = (seen.image, restored, seen.sibling_image, seen.coherence_real, seen.coherence_imag)
-    return torch.cat([*parts, seen.group_delay, seen.frequency], dim=1)
+    return torch.stack([*parts, seen.group_delay, seen.frequency], dim=1)
 
 
 class EmbeddedVocoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -68,7 +75,7 @@ class EmbeddedVocoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     Parameters
     ----------
     dim : int
-        Width of the ConvNeXt stack.
+        Width of the ConvNeXt stack; its image is ``n_bands / patch`` rows of ``frames / patch`` columns.
     depth : int
         Number of blocks.
     """
@@ -78,25 +85,29 @@ class EmbeddedVocoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
-        dim: int = 256,
-        depth: int = 4,
+        dim: int = 128,
+        depth: int = 6,
         spectral_spec: str = SPEC.digest(),  # noqa: ARG002 (kept in config.json)
     ) -> None:
         super().__init__()
-        self.embed = nn.Conv1d(7 * SPEC.n_bands, dim, 1)
+        cells = SPEC.patch**2
+        self.embed = nn.Conv2d(_SEEN * cells, dim, 1)
+        self.rows = nn.Parameter(torch.zeros(dim, SPEC.n_bands // SPEC.patch, 1))
         self.blocks = nn.ModuleList(ConvNeXtBlock(dim) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)
-        self.head = nn.Linear(dim, _HEAD * SPEC.n_bands)
+        self.head = nn.Linear(dim, _HEAD * cells)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Predict head values ``[batch, _HEAD, n_bands, frames]`` from features ``[batch, 7 * n_bands, frames]``."""
-        hidden = self.embed(features)
+        """Predict head values ``[batch, _HEAD, n_bands, frames]`` from features ``[batch, _SEEN, n_bands, frames]``."""
+        frames = features.shape[-1]
+        padded = nn.functional.pad(features, (0, -frames % SPEC.patch))
+        hidden = self.embed(patchify(padded).contiguous(memory_format=torch.channels_last)) + self.rows
         for block in self.blocks:
             hidden = block(hidden)
-        values: Tensor = self.head(self.norm(hidden.transpose(1, 2))).transpose(1, 2)
-        return torch.unflatten(values, 1, (_HEAD, SPEC.n_bands))
+        values = self.head(self.norm(hidden.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
+        return unpatchify(values)[..., :frames]
 
     def mix(self, request: VocoderInput) -> Tensor:
         """Return the complex spectrum of the repaired stem, shape ``[batch, n_bins, frames]``."""
@@ -130,10 +141,13 @@ def _local_ratio(stem: Tensor, siblings: Tensor) -> Tensor:
 
 
 def _carrier(stem: Tensor) -> Tensor:
-    """Noise of unit magnitude, the same for every item and channel of a batch, so the stereo image cannot wander."""
+    """Noise of unit magnitude: the stem's phase, turned at random, alike for every item and channel of a batch.
+
+    Equal channels get equal noise and opposite ones opposite noise, so the stereo image cannot wander.
+    """
     generator = torch.Generator().manual_seed(0)
-    phase = torch.rand(stem.shape[-2:], generator=generator).to(stem.real) * (2.0 * torch.pi)
-    return torch.polar(torch.ones_like(phase), phase)
+    turn = torch.rand(stem.shape[-2:], generator=generator).to(stem.real) * (2.0 * torch.pi)
+    return unit(stem) * torch.polar(torch.ones_like(turn), turn)
 
 
 def load_embedded(folder: Path) -> EmbeddedVocoder:

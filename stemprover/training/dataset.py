@@ -14,6 +14,7 @@ from torch import Tensor
 from stemprover.data.pairs import Pair, load, read_manifest
 from stemprover.errors import TrainingError
 from stemprover.spectral.spec import SPEC
+from stemprover.training.detected import maps_of, read_detections, strongest
 
 __all__ = ["Batch", "PairBatches"]
 
@@ -30,12 +31,12 @@ class Batch:
     clean, degraded, siblings, other : Tensor
         Audio, shape ``[batch, samples]``: the target, the stem, mixture minus stem (zero where blind) and the stem's
         other channel.
-    severity : Tensor
-        Labelled severity of the worst artifact, shape ``[batch, n_bands, frames]``.
+    severity, region : Tensor
+        Severity of the worst artifact, and where a repair is applied (0 to 1), shape ``[batch, n_bands, frames]``.
     stems, artifacts : tuple of str
         Stem class and strongest artifact of each item (``any`` for a clean one).
     overall : Tensor
-        Mean severity where anything was labelled, shape ``[batch]``.
+        Severity of the strongest artifact, shape ``[batch]``.
     """
 
     clean: Tensor
@@ -43,9 +44,27 @@ class Batch:
     siblings: Tensor
     other: Tensor
     severity: Tensor
+    region: Tensor
     stems: tuple[str, ...]
     artifacts: tuple[str, ...]
     overall: Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class _Item:
+    audio: tuple[Tensor, ...]  # clean, degraded, siblings, other
+    where: _Where
+    stem: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Where:
+    """What a model is told to repair in one item."""
+
+    severity: Tensor
+    region: Tensor
+    artifact: str
+    overall: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +88,9 @@ class PairBatches:
         Share of items whose siblings are hidden.
     rescale_share : float
         Share of items whose error is scaled down by up to 20 dB (covers good separators).
+    detected_share, flat_share : float
+        Share of items that are told what the detectors found, and share of "repair everything"; the rest, and every
+        item in a folder on which ``data detect`` has not run, is told the labels.
     artifact : str, optional
         Draw three of four items among pairs that have this artifact or one below it.
     keep : callable, optional
@@ -84,6 +106,8 @@ class PairBatches:
         *,
         blind_share: float = 0.25,
         rescale_share: float = 0.1,
+        detected_share: float = 0.65,
+        flat_share: float = 0.2,
         artifact: str | None = None,
         keep: Callable[[Pair], bool] | None = None,
     ) -> None:
@@ -94,27 +118,27 @@ class PairBatches:
         self.pools = tuple((pool, _weights(pool)) for pool in (pairs, chosen))
         self.folder, self.batch_size, self.seed = folder, batch_size, seed
         self.blind_share, self.rescale_share = blind_share, rescale_share
+        self.detected_share, self.flat_share = detected_share, flat_share
+        self.found = read_detections(folder)
 
     def batch(self, index: int) -> Batch:
         """Return batch ``index``; the same index always gives the same batch of a finished folder."""
         rng = np.random.default_rng((self.seed, index))
         items = [self._item(rng) for _ in range(self.batch_size)]
-        clean, degraded, siblings, other = (
-            torch.stack(part) for part in zip(*(item[:4] for item in items), strict=True)
-        )
-        severity = torch.stack([item[4] for item in items])
+        clean, degraded, siblings, other = (torch.stack(part) for part in zip(*(i.audio for i in items), strict=True))
         return Batch(
             clean,
             degraded,
             siblings,
             other,
-            severity,
-            tuple(item[5] for item in items),
-            tuple(item[6] for item in items),
-            _mean_where_positive(severity),
+            torch.stack([item.where.severity for item in items]),
+            torch.stack([item.where.region for item in items]),
+            tuple(item.stem for item in items),
+            tuple(item.where.artifact for item in items),
+            torch.tensor([item.where.overall for item in items]),
         )
 
-    def _item(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, str, str]:
+    def _item(self, rng: np.random.Generator) -> _Item:
         pool, weights = self.pools[int(rng.random() < 0.75)]
         pair = pool[int(rng.choice(len(pool), p=weights))]
         decoded = self._decode(pair)
@@ -122,18 +146,33 @@ class PairBatches:
         cut = decoded.audio[:, :, start * SPEC.hop : start * SPEC.hop + SAMPLES].astype(np.float32) / 32768.0
         channel = int(rng.integers(2))
         clean, degraded, mixture = cut
-        severity = severity_map(decoded.labels, start)
-        if rng.random() < self.rescale_share:
-            scale = float(rng.uniform(0.1, 1.0))
-            degraded = clean + scale * (degraded - clean)
-            severity = np.where(severity > 0, np.clip(severity + 20.0 / 30.0 * np.log10(scale), 0.0, 1.0), 0.0)
+        scale = float(rng.uniform(0.1, 1.0)) if rng.random() < self.rescale_share else 1.0
+        degraded = clean + np.float32(scale) * (degraded - clean)
         blind = not pair.has_siblings or rng.random() < self.blind_share
         siblings = np.zeros_like(clean) if blind else mixture - degraded
         other = degraded[1 - channel] if rng.random() < 0.8 else degraded[channel]
-        audio = [torch.from_numpy(np.ascontiguousarray(a)) for a in (clean[channel], degraded[channel])]
-        rest = [torch.from_numpy(np.ascontiguousarray(a)) for a in (siblings[channel], other)]
-        severity_tensor = torch.from_numpy(severity.astype(np.float32))
-        return (audio[0], audio[1], rest[0], rest[1], severity_tensor, pair.stem, _strongest(decoded.labels))
+        audio = (clean[channel], degraded[channel], siblings[channel], other)
+        tensors = tuple(torch.from_numpy(np.ascontiguousarray(part)) for part in audio)
+        return _Item(tensors, self._where(pair, decoded, start, blind, scale, rng), pair.stem)
+
+    def _where(
+        self, pair: Pair, decoded: _Decoded, start: int, blind: bool, scale: float, rng: np.random.Generator
+    ) -> _Where:
+        """What the detectors found, everything, or the labels."""
+        source = rng.random()
+        known = self.found.get(pair.id) if scale == 1.0 else None
+        found = () if known is None else known.blind if blind else known.siblings
+        worst = strongest(found, start, FRAMES)
+        if worst is not None and source < self.detected_share:
+            return _Where(*maps_of(found, start, FRAMES), worst.artifact, worst.severity)
+        severity = torch.from_numpy(severity_map(decoded.labels, start))
+        if source >= 1.0 - self.flat_share or not severity.any():
+            flat = torch.ones(SPEC.n_bands, FRAMES)
+            return _Where(0.5 * flat, flat, _strongest(decoded.labels), 0.5)
+        present = (severity > 0).float()
+        severity = (severity + present * (20.0 / 30.0 * float(np.log10(scale)))).clamp(0.0, 1.0)
+        overall = float((severity * present).sum() / present.sum().clamp_min(1.0))
+        return _Where(severity, present, _strongest(decoded.labels), overall)
 
     def _decode(self, pair: Pair) -> _Decoded:
         path = self.folder / ".decoded" / f"{pair.id}-{pair.sha256['artifact'][:12]}.npy"
@@ -173,8 +212,3 @@ def _weights(pairs: Sequence[Pair]) -> np.ndarray:
 
 def _has(pair: Pair, artifact: str) -> bool:
     return any(name == artifact or name.startswith(artifact + "/") for name in pair.artifacts)
-
-
-def _mean_where_positive(severity: Tensor) -> Tensor:
-    positive = (severity > 0).float()
-    return (severity * positive).sum((1, 2)) / positive.sum((1, 2)).clamp_min(1.0)

@@ -39,8 +39,10 @@ class Recipe:
         Seed of weights, draws and noise.
     precision : str
         ``no``, ``bf16`` or ``fp16`` (accelerate).
-    checkpoint_minutes, validate_every : float, int
-        How often state is saved; steps between validations.
+    checkpoint_minutes : float
+        How often state is saved.
+    validate_every, validation_batches : int
+        Steps between validations, and how many fixed batches each takes.
     """
 
     steps: int
@@ -54,6 +56,7 @@ class Recipe:
     precision: str = "bf16"
     checkpoint_minutes: float = 4.0
     validate_every: int = 500
+    validation_batches: int = 8
 
 
 class Batches(Protocol):
@@ -118,6 +121,8 @@ def fit(
     average.to(accelerator.device)
     accelerator.register_for_checkpointing(average)
     start = _resume(accelerator, out)
+    for group in optimiser.param_groups:  # a run that was prolonged has another rate here than the one that was saved
+        group["lr"] = recipe.learning_rate * _rate(start, recipe)
     last_save = time.monotonic()
     for step in range(start, recipe.steps):
         generator = torch.Generator().manual_seed((recipe.seed << 32) + step)
@@ -134,7 +139,7 @@ def fit(
         _record(accelerator, out, {"step": step, "loss": loss.item(), **figures}, log, every=20)
         done = step + 1
         if validation is not None and (done % recipe.validate_every == 0 or done == recipe.steps):
-            figures = _validate(task, validation, average, parameters)
+            figures = _validate(task, validation, recipe.validation_batches, average, parameters)
             _record(accelerator, out, {"step": done, **figures}, log)
         if time.monotonic() - last_save > 60 * recipe.checkpoint_minutes or done == recipe.steps:
             _checkpoint(accelerator, out, done)
@@ -145,12 +150,14 @@ def fit(
     return out / "final"
 
 
-def _validate(task: Task, batches: Batches, average: EMAModel, parameters: list[nn.Parameter]) -> dict[str, float]:
-    """Average the validation figures of eight fixed batches under the averaged weights."""
+def _validate(
+    task: Task, batches: Batches, count: int, average: EMAModel, parameters: list[nn.Parameter]
+) -> dict[str, float]:
+    """Average the validation figures of the first batches under the averaged weights."""
     average.store(parameters)
     average.copy_to(parameters)
     with torch.no_grad():
-        rows = [task.validate(batches.batch(index)) for index in range(8)]
+        rows = [task.validate(batches.batch(index)) for index in range(count)]
     average.restore(parameters)
     return {f"val/{name}": sum(row[name] for row in rows) / len(rows) for name in rows[0]}
 

@@ -34,17 +34,16 @@ def condition_of(
 ) -> Condition:
     """Condition of a training batch.
 
-    With a generator, labels are hidden or blurred at random, since detection is never as exact as a label: a third of
-    the items gets a flat map ("repair everything"), and half of the artifact names become ``any``.
+    With a generator, severity is scaled at random and half of the artifact names become ``any``: neither detection nor
+    users are ever exact.
     """
     severity, overall = batch.severity, batch.overall
     artifacts = tuple(artifact or name for name in batch.artifacts)
     if generator is not None:
         count = len(batch.stems)
-        flat = torch.rand(count, generator=generator) < 0.35
-        jitter = 0.1 * torch.randn(count, generator=generator)
-        severity = torch.where(flat[:, None, None], torch.tensor(0.5), severity)
-        overall = torch.where(flat, torch.tensor(0.5), (overall + jitter).clamp(0.0, 1.0))
+        scale = 1.0 + 0.2 * torch.randn(count, generator=generator)
+        severity = (severity * scale[:, None, None]).clamp(0.0, 1.0)
+        overall = (overall * scale).clamp(0.0, 1.0)
         if artifact is None:
             hidden = torch.rand(count, generator=generator) < 0.5
             artifacts = tuple("any" if hide else name for hide, name in zip(hidden, artifacts, strict=True))
@@ -96,7 +95,7 @@ class RestorationTask:
         before = target.square().mean((1, 2, 3))
         image = ((predicted - target).square().mean((1, 2, 3)) / (before + 0.003)).mean()
         with torch.autocast("cpu", enabled=False):
-            gain = to_bins(band_gain(features.image, decode(degraded + predicted).squeeze(1)))
+            gain = _applied(features.image, decode(degraded + predicted).squeeze(1), batch.region)
             ratio = gain_error_ratio(gain, clean, stem).mean()
         return image + ratio, {"image": image.item(), "gain_db": -10.0 * ratio.item()}
 
@@ -106,7 +105,7 @@ class RestorationTask:
         degraded = encode(condition.image)
         predicted = self._predict(degraded, torch.ones(degraded.shape[0]), condition)
         restored = decode(degraded + predicted).squeeze(1)
-        gain = -10.0 * gain_error_ratio(to_bins(band_gain(features.image, restored)), clean, stem)
+        gain = -10.0 * gain_error_ratio(_applied(features.image, restored, batch.region), clean, stem)
         target = to_image(band_magnitude(power(clean)), features.level)
         left, before = ((image - target).abs().mean() for image in (restored, features.image))
         return {
@@ -131,3 +130,8 @@ class RestorationTask:
     def _predict(self, sample: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         tokens = self.model.tokens(condition)
         return self.model.difference(sample, sigma, tokens, self.model.residuals(condition, tokens)).float()
+
+
+def _applied(degraded: Tensor, restored: Tensor, region: Tensor) -> Tensor:
+    """Gain per bin of a repair that is applied in ``region`` only."""
+    return to_bins(1.0 + region * (band_gain(degraded, restored) - 1.0))

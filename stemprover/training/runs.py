@@ -40,13 +40,13 @@ def _learn_only(model: nn.Module, parts: tuple[nn.Module, ...]) -> None:
 
 
 def train_base(
-    pairs: Path, out: Path, recipe: Path = RECIPES / "base.yaml", log: Log | None = None,
+    pairs: Path, out: Path, start: Path | None = None, recipe: Path = RECIPES / "base.yaml", log: Log | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> Path:  # fmt: skip
-    """Train UNet, ControlNet and conditioner together on everything; returns a pipeline folder."""
+    """Train UNet, ControlNet and conditioner together on everything, from nothing or from the base in ``start``."""
     numbers = read_recipe(recipe, overrides)
     torch.manual_seed(numbers.seed)
-    model = new_model()
+    model = new_model() if start is None else load_base(start)
     task = RestorationTask(model, None, lambda folder: save_base(model, folder))
     return fit(task, *_batches(pairs, numbers), numbers, out, log)
 

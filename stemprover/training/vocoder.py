@@ -49,7 +49,7 @@ class VocoderTask:
         blend = self.base is None or torch.rand(1, generator=generator).item() < 0.15
         stem, clean, request = self._request(batch, generator if blend else None)
         with torch.autocast("cpu", enabled=False):
-            spectrum = self.vocoder.mix(request)
+            spectrum = stem + (self.vocoder.mix(request) - stem) * to_bins(batch.region)
             ratio = error_ratio(spectrum, clean, stem).mean()
             audio = istft(spectrum, request.n_samples)
             magnitude = multi_resolution(audio, batch.clean, batch.degraded).mean()
@@ -60,12 +60,13 @@ class VocoderTask:
     def validate(self, batch: Batch) -> Mapping[str, float]:
         """SDR gain in dB of vocoder and of the same magnitudes with input phase, and phase errors of both."""
         stem, clean, request = self._request(batch, None)
-        spectrum = self.vocoder.mix(request)
+        region = to_bins(batch.region)
+        spectrum = stem + (self.vocoder.mix(request) - stem) * region
         gain = -10.0 * error_ratio(spectrum, clean, stem)
         seen = request.features
         assert seen is not None
         image = to_image(request.restored, seen.level)
-        plain = stem * to_bins(band_gain(seen.image, image))
+        plain = stem + (stem * to_bins(band_gain(seen.image, image)) - stem) * region
         return {
             "gain_db": gain.mean().item(),
             "input_phase_gain_db": -10.0 * error_ratio(plain, clean, stem).mean().item(),

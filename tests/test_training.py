@@ -1,0 +1,118 @@
+"""Training of stage 1 and of the vocoder: what is drawn from pairs, steps that change weights, exact resume."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from stemprover.data.pairs import PairAudio, write_pair
+from stemprover.restoration.weights import load_base
+from stemprover.spectral.spec import SPEC
+from stemprover.synthesis.embedded import load_embedded
+from stemprover.training.dataset import FRAMES, PairBatches
+from stemprover.training.detected import DETECTIONS, detect_pairs, read_detections
+from stemprover.training.runs import train_base, train_lora, train_vocoder
+
+SECONDS = 4
+CELLS = -(-(SECONDS * SPEC.sample_rate // SPEC.hop + 1) // SPEC.cell_frames)
+DETECTION = {
+    "artifact": "bleed/drums", "start_s": 0.0, "end_s": 4.0, "low_hz": 3000.0, "high_hz": 22050.0,
+    "confidence": 0.9, "severity": 0.7,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two pairs per split: a tone, and the same with noise as bleed; labels say phasiness."""
+    folder = tmp_path_factory.mktemp("pairs")
+    rng = np.random.default_rng(0)
+    time = np.arange(SECONDS * SPEC.sample_rate) / SPEC.sample_rate
+    clean = np.tile(0.3 * np.sin(2 * np.pi * 440 * time), (2, 1)).astype(np.float32)
+    labels = {"phasiness": np.full((CELLS, SPEC.n_cell_bands), 0.4, np.float32)}
+    for split in ("train", "validation"):
+        for index in range(2):
+            noise = 0.05 * rng.standard_normal(clean.shape).astype(np.float32)
+            audio = PairAudio(clean, clean + noise, clean + 2 * noise, labels)
+            facts = {"song": "tone", "stem": "vocals", "separator": "mask", "split": split}
+            write_pair(folder, index, audio, {**facts, "has_siblings": True, "sdr_db": 12.0, "severity": 0.6})
+    return folder
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({"steps": 2, "batch_size": 1, "validation_batches": 1, "precision": "no"}))
+    return path
+
+
+def note_detections(pairs: Path, found: list[dict[str, object]]) -> None:
+    lines = [json.dumps({"id": f"{split}-{index:06d}", "blind": [], "siblings": found})
+             for split in ("train", "validation") for index in range(2)]  # fmt: skip
+    (pairs / DETECTIONS).write_text("\n".join(lines) + "\n")
+
+
+def batches(pairs: Path, **shares: float) -> PairBatches:
+    return PairBatches(pairs, "train", 4, 0, blind_share=0.0, rescale_share=0.0, **shares)
+
+
+def test_without_detections_items_are_told_the_labels(pairs: Path) -> None:
+    (pairs / DETECTIONS).unlink(missing_ok=True)
+    batch = batches(pairs, flat_share=0.0).batch(0)
+    assert batch.artifacts == ("phasiness",) * 4
+    assert torch.allclose(batch.severity, torch.tensor(0.4))
+    assert batch.region.min() == 1.0
+
+
+def test_detected_regions_are_drawn_as_the_renderer_draws_them(pairs: Path) -> None:
+    note_detections(pairs, [DETECTION])
+    batch = batches(pairs, detected_share=1.0).batch(0)
+    assert batch.artifacts == ("bleed/drums",) * 4
+    assert batch.region.shape == (4, SPEC.n_bands, FRAMES)
+    assert batch.region[:, -1].min() == 1.0
+    assert batch.region[:, 0].max() < 1e-30
+    assert torch.allclose(batch.severity, 0.7 * batch.region)
+    assert torch.allclose(batch.overall, torch.tensor(0.7))
+
+
+def test_some_items_are_told_to_repair_everything(pairs: Path) -> None:
+    note_detections(pairs, [DETECTION])
+    batch = batches(pairs, detected_share=0.0, flat_share=1.0).batch(0)
+    assert batch.region.min() == 1.0
+    assert torch.allclose(batch.severity, torch.tensor(0.5))
+
+
+def test_a_batch_depends_on_its_number_only(pairs: Path) -> None:
+    first, again = batches(pairs).batch(7), batches(pairs).batch(7)
+    assert torch.equal(first.degraded, again.degraded)
+    assert torch.equal(first.severity, again.severity)
+    assert not torch.equal(first.degraded, batches(pairs).batch(8).degraded)
+
+
+def test_the_installed_detectors_examine_each_pair_once(pairs: Path) -> None:
+    (pairs / DETECTIONS).unlink(missing_ok=True)
+    assert detect_pairs(pairs) == 4
+    assert detect_pairs(pairs) == 0
+    assert sorted(read_detections(pairs)) == ["train-000000", "train-000001", "validation-000000", "validation-000001"]
+
+
+def weights_of(model: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def test_base_then_adapter_then_vocoder_and_an_exact_resume(pairs: Path, recipe: Path, tmp_path: Path) -> None:
+    whole = train_base(pairs, tmp_path / "whole", recipe=recipe)
+    first = weights_of(load_base(whole))
+    train_base(pairs, tmp_path / "parts", recipe=recipe, overrides={"steps": 1})
+    parts = train_base(pairs, tmp_path / "parts", recipe=recipe)
+    assert torch.equal(weights_of(load_base(parts)), first)
+    further = train_base(pairs, tmp_path / "further", start=whole, recipe=recipe)
+    assert not torch.equal(weights_of(load_base(further)), first)
+    adapter = train_lora(pairs, tmp_path / "lora", whole, "bleed/drums", rank=2, recipe=recipe)
+    assert (adapter / "adapter_model.safetensors").is_file()
+    vocoder = train_vocoder(pairs, tmp_path / "vocoder", base=whole, recipe=recipe)
+    assert weights_of(load_embedded(vocoder).head).abs().max() > 0
