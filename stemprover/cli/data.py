@@ -15,6 +15,7 @@ __all__ = ["data"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _folder = click.Path(file_okay=False, path_type=Path)
+_file = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.group()
@@ -79,13 +80,22 @@ def _build(source: Path, out: Path, count: int, split: str, seed: int, jobs: int
 @click.option("--count", type=click.IntRange(1), required=True, help="Number of songs.")
 @click.option("--seconds", type=click.FloatRange(1.0), default=20.0, show_default=True, help="Length of a song.")
 @click.option("--seed", type=int, default=0, show_default=True)
-def synth(out: Path, count: int, seconds: float, seed: int) -> None:
+@click.option(
+    "--renderer",
+    type=click.Choice(("builtin", "fluidsynth")),
+    default="builtin",
+    show_default=True,
+    help="Own synthesis, or composed songs played by FluidSynth.",
+)
+@click.option("--soundfont", type=_file, help="SoundFont for fluidsynth; without it one that is installed.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Parallel processes.")
+def synth(out: Path, count: int, seconds: float, seed: int, renderer: str, soundfont: Path | None, jobs: int) -> None:
     """Render synthetic songs as folders of stems that sum to their mixture."""
     from stemprover.cli.counting import counter
     from stemprover.data.export import write_songs
 
     with counter("songs", count) as progress:
-        written = write_songs(out, count, seconds, seed, progress)
+        written = write_songs(out, count, seconds, seed, progress, renderer, soundfont, jobs)
     click.echo(f"{out}: {written} songs written, {count - written} kept")
 
 
