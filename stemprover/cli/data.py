@@ -26,7 +26,13 @@ def data() -> None:
 def _building(command: _Command) -> _Command:
     """Options of the commands that write pairs."""
     options = (
-        click.option("--data", "source", type=_folder, required=True, help="Folder of recordings; docs/training.md."),
+        click.option(
+            *("--data", "sources"),
+            type=_folder,
+            multiple=True,
+            required=True,
+            help="Folder of recordings (repeatable); docs/training.md.",
+        ),
         click.option("--out", type=_folder, required=True, help="Pairs folder; pairs that are there already are kept."),
         click.option("--count", type=click.IntRange(1), required=True, help="Pairs that the split shall have."),
         click.option("--split", type=click.Choice(("train", "validation")), default="train", show_default=True),
@@ -40,38 +46,40 @@ def _building(command: _Command) -> _Command:
 
 @data.command()
 @_building
-def pairs(source: Path, out: Path, count: int, split: str, seed: int, jobs: int) -> None:
+def pairs(sources: tuple[Path, ...], out: Path, count: int, split: str, seed: int, jobs: int) -> None:
     """Write pairs of clean and degraded stems of all kinds, with siblings and labels."""
     from stemprover.data.build import Recipe
 
-    _build(source, out, count, split, seed, jobs, Recipe())
+    _build(sources, out, count, split, seed, jobs, Recipe())
 
 
 @data.command()
 @_building
 @click.option("--artifact", "names", multiple=True, help="Apply this one (repeatable); without it a random choice.")
-def artifacts(source: Path, out: Path, count: int, split: str, seed: int, jobs: int, names: tuple[str, ...]) -> None:
+def artifacts(
+    sources: tuple[Path, ...], out: Path, count: int, split: str, seed: int, jobs: int, names: tuple[str, ...]
+) -> None:
     """Write pairs with controlled artifacts: known kind, strength, time and band."""
     from stemprover.data.build import Recipe
 
-    _build(source, out, count, split, seed, jobs, Recipe.only("controlled", artifacts=names))
+    _build(sources, out, count, split, seed, jobs, Recipe.only("controlled", artifacts=names))
 
 
 @data.command()
 @_building
-def separate(source: Path, out: Path, count: int, split: str, seed: int, jobs: int) -> None:
+def separate(sources: tuple[Path, ...], out: Path, count: int, split: str, seed: int, jobs: int) -> None:
     """Write pairs with real artifacts: what separators make of mixtures."""
     from stemprover.data.build import Recipe
 
-    _build(source, out, count, split, seed, jobs, Recipe.only("larsnet", "dtln", "classical"))
+    _build(sources, out, count, split, seed, jobs, Recipe.only("larsnet", "dtln", "classical"))
 
 
-def _build(source: Path, out: Path, count: int, split: str, seed: int, jobs: int, recipe: Recipe) -> None:
+def _build(sources: tuple[Path, ...], out: Path, count: int, split: str, seed: int, jobs: int, recipe: Recipe) -> None:
     from stemprover.cli.counting import counter
     from stemprover.data.build import build_pairs
 
     with counter(f"{split} pairs", count) as progress:
-        built = build_pairs(source, out, count, split, seed, jobs, recipe, progress)
+        built = build_pairs(sources, out, count, split, seed, jobs, recipe, progress)
     click.echo(f"{out}: {built.written} {split} pairs written, {built.kept} kept")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,7 +15,7 @@ from stemprover.data.artifacts import ARTIFACTS, apply_artifacts, draw_artifacts
 from stemprover.data.classical import CLASSICAL, separate_classically
 from stemprover.data.dtln import separate_with_dtln
 from stemprover.data.labels import cell_labels, sdr_db, severity_of
-from stemprover.data.library import Library, open_library
+from stemprover.data.library import Library, open_libraries
 from stemprover.data.pairs import MANIFEST, PairAudio, read_manifest, write_pair
 from stemprover.data.scenes import Scene, add, draw_kit_scene, draw_scene, loudness
 from stemprover.data.separators import Errors, draw_style, errors_of_estimate, simulate_mask, simulate_waveform
@@ -75,7 +75,7 @@ class Built:
 
 
 def build_pairs(
-    data: Path,
+    data: Sequence[Path],
     out: Path,
     count: int,
     split: str = "train",
@@ -88,8 +88,8 @@ def build_pairs(
 
     Parameters
     ----------
-    data : Path
-        Data folder, see :mod:`stemprover.data.sources`.
+    data : sequence of Path
+        Data folders, see :mod:`stemprover.data.library`; their material is put together.
     out, count : Path, int
         Pairs folder (recordings are cached in ``out/cache``) and the number of pairs that the split shall have.
     split : str
@@ -106,9 +106,9 @@ def build_pairs(
     TrainingError
         If the data folder or the existing manifest cannot be used.
     """
-    library = open_library(data, out / CACHE, split)
+    library = open_libraries(data, out / CACHE, split)
     missing = _missing(out, count, split)
-    job = _Job(data, out, split, seed, recipe or Recipe())
+    job = _Job(tuple(data), out, split, seed, recipe or Recipe())
     work = _serial(library, job, missing) if jobs <= 1 else _parallel(job, missing, jobs)
     for _ in work:
         if progress is not None:
@@ -125,7 +125,7 @@ def _missing(out: Path, count: int, split: str) -> list[int]:
 class _Job:
     """What a worker process needs to know."""
 
-    data: Path
+    data: tuple[Path, ...]
     out: Path
     split: str
     seed: int
@@ -153,7 +153,7 @@ def _one_thread() -> None:
 
 
 def _write_chunk(job: _Job, indices: list[int]) -> list[int]:
-    return list(_serial(open_library(job.data, job.out / CACHE, job.split), job, indices))
+    return list(_serial(open_libraries(job.data, job.out / CACHE, job.split), job, indices))
 
 
 def make_pair(library: Library, rng: np.random.Generator, recipe: Recipe) -> tuple[PairAudio, dict[str, object]]:
@@ -209,9 +209,8 @@ def _larsnet(library: Library, samples: int, rng: np.random.Generator) -> tuple[
     mixture = kit.mix.read(start, samples)
     estimate = kit.estimates[scene.stem_class].read(start, samples)
     level = np.float32(10 ** (rng.uniform(-9, 3) / 20))
-    scaled = Scene(
-        scene.song, scene.stem_class, scene.target * level, {k: v * level for k, v in scene.siblings.items()}
-    )
+    siblings = {name: audio * level for name, audio in scene.siblings.items()}
+    scaled = dataclasses.replace(scene, target=scene.target * level, siblings=siblings)
     return scaled, mixture * level, errors_of_estimate(scaled, estimate * level, mixture * level)
 
 

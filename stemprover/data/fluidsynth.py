@@ -105,11 +105,11 @@ def _render_stem(
 
 def _finish(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """What a mixing engineer adds: no rumble (some SoundFont pads hold DC), more or less treble, often saturation."""
-    audio = signal.sosfilt(_RUMBLE, audio, axis=1)
     treble = signal.sosfilt(signal.butter(1, rng.uniform(1500, 6000), "highpass", fs=RATE, output="sos"), audio, axis=1)
     audio = audio + rng.uniform(-0.4, 1.5) * treble
     drive = rng.choice([0.0, rng.uniform(0.5, 2), rng.uniform(1, 5)]) / (np.abs(audio).max() + 1e-9)
-    return np.asarray(np.tanh(drive * audio) / drive if drive > 0 else audio, np.float32)
+    saturated = np.tanh(drive * audio) / drive if drive > 0 else audio
+    return np.asarray(signal.sosfilt(_RUMBLE, saturated, axis=1), np.float32)
 
 
 def write_midi(parts: Sequence[Part], tempo: float, seconds: float, path: Path) -> None:
@@ -158,15 +158,19 @@ def _play(parts: Sequence[Part], tempo: float, samples: int, soundfont: Path, rn
         "synth.chorus.speed": rng.uniform(0.15, 1.0),
     }
     options = [word for name, value in settings.items() for word in ("-o", f"{name}={value:.4f}")]
+    options += ["-o", "synth.default-soundfont="]  # else it takes the place of one that cannot be read
     with tempfile.TemporaryDirectory() as folder:
         midi, wave = Path(folder) / "stem.mid", Path(folder) / "stem.wav"
         write_midi(parts, tempo, samples / RATE, midi)
         command = ["fluidsynth", "-niq", "-g", "0.4", "-r", str(RATE), "-T", "wav", "-O", "float", *options]
         done = subprocess.run([*command, "-F", wave, soundfont, midi], capture_output=True, text=True)
-        if done.returncode != 0 or not wave.is_file():
-            reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[0]
-            raise TrainingError(f"FluidSynth to render with {soundfont}", reason, "try another --soundfont")
-        audio = soundfile.read(wave, frames=samples, dtype="float32", always_2d=True)[0].T
+        audio = np.zeros((2, 0), np.float32)
+        if wave.is_file():
+            audio = soundfile.read(wave, frames=samples, dtype="float32", always_2d=True)[0].T
+    # Without a usable SoundFont FluidSynth ends well, in (almost) silence.
+    if done.returncode != 0 or np.abs(audio).max(initial=0.0) < 1e-5:
+        reason = (done.stderr.strip() or "silence").splitlines()[0]
+        raise TrainingError(f"FluidSynth to render with {soundfont}", reason, "try another --soundfont")
     return np.pad(audio, ((0, 0), (0, samples - audio.shape[1])))
 
 

@@ -18,7 +18,16 @@ from stemprover.data.sources import Recording, open_recording
 from stemprover.errors import TrainingError
 from stemprover.stems.names import guess_stem_class, is_mixture_name
 
-__all__ = ["KIT_STEMS", "TRAIN_KITS", "Kit", "Library", "merge_libraries", "open_library", "stem_class_of_sample"]
+__all__ = [
+    "KIT_STEMS",
+    "TRAIN_KITS",
+    "Kit",
+    "Library",
+    "merge_libraries",
+    "open_libraries",
+    "open_library",
+    "stem_class_of_sample",
+]
 
 KIT_STEMS = ("kick", "snare", "toms", "hihat", "cymbals")
 TRAIN_KITS = ("bluebird", "brooklyn", "roots")
@@ -105,6 +114,11 @@ def open_library(data: Path, cache: Path, split: str) -> Library:
         expected = "multitrack/tracks.csv, drumkits/ or one folder per song with one file per stem"
         raise TrainingError(expected, f"nothing of these in {data}", "give the folder above the songs")
     return library
+
+
+def open_libraries(data: Sequence[Path], cache: Path, split: str) -> Library:
+    """Open several data folders as one, see :func:`open_library` and :func:`merge_libraries`."""
+    return merge_libraries([open_library(folder, cache, split) for folder in data])
 
 
 def merge_libraries(libraries: Sequence[Library]) -> Library:
