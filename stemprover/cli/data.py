@@ -44,13 +44,21 @@ def _building(command: _Command) -> _Command:
     return command
 
 
+_separators = click.option(
+    "--separators", type=_folder, help="Folder of runs of `stemprover train separator`: real neural artifacts."
+)
+
+
 @data.command()
 @_building
-def pairs(sources: tuple[Path, ...], out: Path, count: int, split: str, seed: int, jobs: int) -> None:
+@_separators
+def pairs(
+    sources: tuple[Path, ...], out: Path, count: int, split: str, seed: int, jobs: int, separators: Path | None
+) -> None:
     """Write pairs of clean and degraded stems of all kinds, with siblings and labels."""
     from stemprover.data.build import Recipe
 
-    _build(sources, out, count, split, seed, jobs, Recipe())
+    _build(sources, out, count, split, seed, jobs, Recipe(), separators)
 
 
 @data.command()
@@ -67,19 +75,26 @@ def artifacts(
 
 @data.command()
 @_building
-def separate(sources: tuple[Path, ...], out: Path, count: int, split: str, seed: int, jobs: int) -> None:
+@_separators
+def separate(
+    sources: tuple[Path, ...], out: Path, count: int, split: str, seed: int, jobs: int, separators: Path | None
+) -> None:
     """Write pairs with real artifacts: what separators make of mixtures."""
     from stemprover.data.build import Recipe
 
-    _build(sources, out, count, split, seed, jobs, Recipe.only("larsnet", "dtln", "classical"))
+    kinds = ("larsnet", "dtln", "classical", *(("neural",) if separators else ()))
+    _build(sources, out, count, split, seed, jobs, Recipe.only(*kinds), separators)
 
 
-def _build(sources: tuple[Path, ...], out: Path, count: int, split: str, seed: int, jobs: int, recipe: Recipe) -> None:
+def _build(
+    sources: tuple[Path, ...], out: Path, count: int, split: str, seed: int, jobs: int, recipe: Recipe,
+    separators: Path | None = None,
+) -> None:  # fmt: skip
     from stemprover.cli.counting import counter
     from stemprover.data.build import build_pairs
 
     with counter(f"{split} pairs", count) as progress:
-        built = build_pairs(sources, out, count, split, seed, jobs, recipe, progress)
+        built = build_pairs(sources, out, count, split, seed, jobs, recipe, progress, separators)
     click.echo(f"{out}: {built.written} {split} pairs written, {built.kept} kept")
 
 
