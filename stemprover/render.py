@@ -14,6 +14,7 @@ from stemprover.analysis import read_sum_of_siblings
 from stemprover.plugins import PluginRunner, SegmentEvent
 from stemprover.progress import Progress
 from stemprover.restoration.control import Condition, control_image, phase_coherence
+from stemprover.restoration.preprocess import Preprocessing
 from stemprover.routing import PlanItem
 from stemprover.spectral.codec import from_image, to_image
 from stemprover.spectral.overlap import OverlapAdd
@@ -70,6 +71,7 @@ class _Window:
     start: int
     items: tuple[PlanItem, ...]
     stem: Tensor
+    view: Tensor  # what preprocessors leave of the stem for the networks
     siblings: Tensor | None
 
     @property
@@ -99,7 +101,7 @@ class Renderer:
     stages : Stages
         The networks.
     runner : PluginRunner
-        Observers, told before and after each segment.
+        Preprocessors, and observers that are told before and after each segment.
     progress : Progress
         Told about finished segments.
     """
@@ -117,16 +119,13 @@ class Renderer:
         self.stems, self.stem, self.items, self.segments = stems, stem, tuple(items), tuple(segments)
         self.stages, self.runner, self.progress = stages, runner, progress
         self.timebase = Timebase(stem.format.sample_rate)
+        self._view = Preprocessing(runner)
         self._silence = max(1, round(stem.format.sample_rate * _SILENCE_S))
         self.timings = {"restore": 0.0, "synthesise": 0.0}
 
     def blocks(self, size: int) -> Iterator[np.ndarray]:
-        """Yield the difference signal in blocks of ``size`` file samples, float64 ``[channels, n]``.
-
-        Exactly zero outside the segments. Memory holds one group of segments.
-        """
-        total = self.stem.format.samples
-        rate = self.stem.format.sample_rate
+        """Yield the difference, exactly zero outside segments, as float64 ``[channels, n]``, ``n`` at most ``size``."""
+        total, rate = self.stem.format.samples, self.stem.format.sample_rate
         sum_of_repairs = OverlapAdd(self.stem.format.channels)
         groups = iter([self.segments[i : i + _GROUP] for i in range(0, len(self.segments), _GROUP)])
         pending = next(groups, None)
@@ -135,8 +134,7 @@ class Renderer:
             stop = min(start + size, total)
             while pending is not None and pending[0].at(rate, total).start < stop:
                 for segment, difference in zip(pending, self._repair(pending), strict=True):
-                    where = segment.at(rate, total)
-                    sum_of_repairs.add(where, difference)
+                    sum_of_repairs.add(segment.at(rate, total), difference)
                 self.progress.advance("restore", len(pending))
                 pending = next(groups, None)
             yield sum_of_repairs.take(stop)
@@ -166,12 +164,14 @@ class Renderer:
         stop = start + WINDOW
         items = tuple(i for i in self.items if i.start_s < segment.stop_s and i.end_s > segment.start_s)
         siblings = read_sum_of_siblings(self.stems, self.stem, self.timebase, start, stop)
-        return _Window(segment, start, items, self.timebase.read(self.stem, start, stop), siblings)
+        stem = self.timebase.read(self.stem, start, stop)
+        seen = None if siblings is None else self._view(siblings)
+        return _Window(segment, start, items, stem, self._view(stem), seen)
 
     def _run(self, windows: Sequence[_Window], scales: Mapping[str, float]) -> Tensor:
         """Stages 1 and 2 and blending of windows with the same adapters: ``[windows, channels, samples]``."""
         channels = self.stem.format.channels
-        stem = stft(torch.cat([window.stem for window in windows]).to(self.stages.device))
+        stem = stft(torch.cat([window.view for window in windows]).to(self.stages.device))
         siblings = None
         if windows[0].siblings is not None:
             siblings = stft(torch.cat([w.siblings for w in windows if w.siblings is not None]).to(self.stages.device))
@@ -187,8 +187,7 @@ class Renderer:
         end = time.perf_counter()
         self.timings["restore"] += middle - begin
         self.timings["synthesise"] += end - middle
-        wet = self._maps(windows, _wetness)
-        difference = blend(stem, repaired, wet, WINDOW).cpu()
+        difference = blend(stem, repaired, self._maps(windows, _wetness), WINDOW).cpu()
         return torch.unflatten(difference, 0, (len(windows), channels))
 
     def _maps(self, windows: Sequence[_Window], value: Callable[[PlanItem], float]) -> Tensor:

@@ -84,19 +84,19 @@ def test_damage_is_named(tmp_path: Path):
 
 
 def test_a_pair_depends_on_its_index_only(songs: Path, tmp_path: Path):
-    assert build_pairs(songs, tmp_path / "a", 1, "train", seed=5) == Built(1, 0)
-    assert build_pairs(songs, tmp_path / "a", 3, "train", seed=5) == Built(2, 1)
-    assert build_pairs(songs, tmp_path / "b", 3, "train", seed=5, jobs=2) == Built(3, 0)
+    assert build_pairs([songs], tmp_path / "a", 1, "train", seed=5) == Built(1, 0)
+    assert build_pairs([songs], tmp_path / "a", 3, "train", seed=5) == Built(2, 1)
+    assert build_pairs([songs], tmp_path / "b", 3, "train", seed=5, jobs=2) == Built(3, 0)
     first, second = ({pair.id: pair for pair in read_manifest(tmp_path / name)} for name in "ab")
     assert {key: pair.sha256 for key, pair in first.items()} == {key: pair.sha256 for key, pair in second.items()}
-    build_pairs(songs, tmp_path / "c", 1, "train", seed=6)
+    build_pairs([songs], tmp_path / "c", 1, "train", seed=6)
     assert read_manifest(tmp_path / "c")[0].sha256 != first["train-000000"].sha256
 
 
 @pytest.fixture(scope="module")
 def built(songs: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Pair]:
     folder = tmp_path_factory.mktemp("pairs")
-    build_pairs(songs, folder, 12, "validation", seed=1)
+    build_pairs([songs], folder, 12, "validation", seed=1)
     return read_manifest(folder)
 
 
@@ -130,7 +130,7 @@ def test_pairs_vary(built: list[Pair]):
 
 
 def test_a_recipe_restricts_what_is_made(songs: Path, tmp_path: Path):
-    build_pairs(songs, tmp_path, 2, "train", recipe=Recipe.only("controlled", artifacts=("phase-noise",)))
+    build_pairs([songs], tmp_path, 2, "train", recipe=Recipe.only("controlled", artifacts=("phase-noise",)))
     for pair in read_manifest(tmp_path):
         assert pair.separator == "controlled"
         assert set(pair.artifacts) <= {"phasiness"}

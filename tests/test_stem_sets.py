@@ -36,6 +36,52 @@ def test_a_folder_is_a_set_in_the_order_of_names(tmp_path: Path) -> None:
         assert stems.mixture.name == "mixture"
 
 
+@pytest.mark.parametrize(
+    ("names", "classes", "mixture"),
+    [
+        (["vocals.wav", "drums.wav", "bass.wav", "other.wav"], {"vocals", "drums", "bass", "other"}, None),
+        (["vocals.wav", "no_vocals.wav"], {"vocals", "instrumental"}, None),
+        (
+            ["vocals.wav", "drums.wav", "bass.wav", "piano.wav", "other.wav"],
+            {"vocals", "drums", "bass", "piano", "other"},
+            None,
+        ),
+        (
+            [f"song_({stem})_htdemucs_6s.flac" for stem in ("Vocals", "Drums", "Bass", "Guitar", "Piano", "Other")],
+            {"vocals", "drums", "bass", "guitar", "piano", "other"},
+            None,
+        ),
+        (["1_song_(Vocals).wav", "1_song_(Instrumental).wav", "song.wav"], {"vocals", "instrumental"}, "song"),
+        (
+            ["Drum and Bass.wav", "Drum and Bass_(Vocals)_m.wav", "Drum and Bass_(Instrumental)_m.wav"],
+            {"vocals", "instrumental"},
+            "Drum and Bass",
+        ),
+        (
+            ["song (Live).flac", "song (Live)_(Vocals)_m.flac", "song (Live)_(Other)_m.flac"],
+            {"vocals", "other"},
+            "song (Live)",
+        ),
+        (["song.wav", "song_vocals.wav", "song_drums.wav", "song_bass.wav"], {"vocals", "drums", "bass"}, "song"),
+        (["take.wav", "take 2.wav"], {"generic"}, None),
+        (["vocals.wav", "vocals_2.wav"], {"vocals"}, None),
+    ],
+)
+def test_folders_of_every_separator_are_understood(
+    tmp_path: Path, names: list[str], classes: set[str], mixture: str | None
+) -> None:
+    with StemSet.open(folder(tmp_path, *names)) as stems:
+        assert {stem.stem_class for stem in stems.stems} == classes
+        assert (stems.mixture and stems.mixture.name) == mixture
+
+
+def test_two_songs_in_one_folder_are_refused(tmp_path: Path) -> None:
+    for song in ("one", "two"):
+        folder(tmp_path, f"{song}_(Vocals)_htdemucs.wav", f"{song}_(Instrumental)_htdemucs.wav")
+    with pytest.raises(StemSetError, match="2 songs \\('one' and 'two'\\); give each song a folder"):
+        StemSet.open(tmp_path)
+
+
 def test_a_given_mixture_overrules_the_folder_s(tmp_path: Path) -> None:
     folder(tmp_path, "vocals.wav", "mix.wav", "original.wav")
     with pytest.raises(StemSetError, match="--mixture"):

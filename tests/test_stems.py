@@ -242,3 +242,31 @@ def test_reading_after_close_is_an_error(tmp_path: Path) -> None:
         pass
     with pytest.raises(AudioError, match="after close"):
         stem.read(0, 10)
+
+
+def without_tag(path: Path) -> Path:
+    """Remove the frame of an MP3 that says how long it is."""
+    data = path.read_bytes()
+    path.write_bytes(data[data.index(b"\xff\xfb", max(data.find(b"Xing"), data.find(b"Info"))) :])
+    return path
+
+
+def test_an_mp3_without_a_length_in_its_header_is_read_to_its_end(tmp_path: Path) -> None:
+    audio = 0.1 * np.random.default_rng(0).standard_normal((4 * RATE, 2))
+    soundfile.write(tmp_path / "a.mp3", audio, RATE, bitrate_mode="CONSTANT", compression_level=0.2)
+    path = without_tag(tmp_path / "a.mp3")
+    with Stem.open(path) as stem:
+        samples = stem.format.samples
+        assert samples < soundfile.info(path).frames, "libsndfile guesses too high here; else this tests nothing"
+        assert 4 * RATE <= samples <= 4 * RATE + 3 * 1152
+        assert stem.check() > 0.3
+        assert np.abs(stem.read(samples - 3000, samples)).max() > 0.01
+
+
+def test_an_mp3_whose_length_is_guessed_too_low_is_refused(tmp_path: Path) -> None:
+    audio = 0.3 * np.random.default_rng(0).standard_normal((4 * RATE, 2))
+    soundfile.write(tmp_path / "a.mp3", audio, RATE, bitrate_mode="VARIABLE", compression_level=0.2)
+    path = without_tag(tmp_path / "a.mp3")
+    assert soundfile.info(path).frames < 3 * RATE, "libsndfile would lose the end"
+    with pytest.raises(AudioError, match="variable bit rate; convert it"):
+        Stem.open(path)

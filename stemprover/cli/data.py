@@ -15,6 +15,7 @@ __all__ = ["data"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _folder = click.Path(file_okay=False, path_type=Path)
+_file = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.group()
@@ -25,7 +26,13 @@ def data() -> None:
 def _building(command: _Command) -> _Command:
     """Options of the commands that write pairs."""
     options = (
-        click.option("--data", "source", type=_folder, required=True, help="Folder of recordings; docs/training.md."),
+        click.option(
+            *("--data", "sources"),
+            type=_folder,
+            multiple=True,
+            required=True,
+            help="Folder of recordings (repeatable); docs/training.md.",
+        ),
         click.option("--out", type=_folder, required=True, help="Pairs folder; pairs that are there already are kept."),
         click.option("--count", type=click.IntRange(1), required=True, help="Pairs that the split shall have."),
         click.option("--split", type=click.Choice(("train", "validation")), default="train", show_default=True),
@@ -37,40 +44,57 @@ def _building(command: _Command) -> _Command:
     return command
 
 
+_separators = click.option(
+    "--separators", type=_folder, help="Folder of runs of `stemprover train separator`: real neural artifacts."
+)
+
+
 @data.command()
 @_building
-def pairs(source: Path, out: Path, count: int, split: str, seed: int, jobs: int) -> None:
+@_separators
+def pairs(
+    sources: tuple[Path, ...], out: Path, count: int, split: str, seed: int, jobs: int, separators: Path | None
+) -> None:
     """Write pairs of clean and degraded stems of all kinds, with siblings and labels."""
     from stemprover.data.build import Recipe
 
-    _build(source, out, count, split, seed, jobs, Recipe())
+    _build(sources, out, count, split, seed, jobs, Recipe(), separators)
 
 
 @data.command()
 @_building
 @click.option("--artifact", "names", multiple=True, help="Apply this one (repeatable); without it a random choice.")
-def artifacts(source: Path, out: Path, count: int, split: str, seed: int, jobs: int, names: tuple[str, ...]) -> None:
+def artifacts(
+    sources: tuple[Path, ...], out: Path, count: int, split: str, seed: int, jobs: int, names: tuple[str, ...]
+) -> None:
     """Write pairs with controlled artifacts: known kind, strength, time and band."""
     from stemprover.data.build import Recipe
 
-    _build(source, out, count, split, seed, jobs, Recipe.only("controlled", artifacts=names))
+    _build(sources, out, count, split, seed, jobs, Recipe.only("controlled", artifacts=names))
 
 
 @data.command()
 @_building
-def separate(source: Path, out: Path, count: int, split: str, seed: int, jobs: int) -> None:
+@_separators
+def separate(
+    sources: tuple[Path, ...], out: Path, count: int, split: str, seed: int, jobs: int, separators: Path | None
+) -> None:
     """Write pairs with real artifacts: what separators make of mixtures."""
     from stemprover.data.build import Recipe
 
-    _build(source, out, count, split, seed, jobs, Recipe.only("larsnet", "dtln", "classical"))
+    kinds = ("larsnet", "dtln", "classical", *(("neural",) if separators else ()))
+    _build(sources, out, count, split, seed, jobs, Recipe.only(*kinds), separators)
 
 
-def _build(source: Path, out: Path, count: int, split: str, seed: int, jobs: int, recipe: Recipe) -> None:
+def _build(
+    sources: tuple[Path, ...], out: Path, count: int, split: str, seed: int, jobs: int, recipe: Recipe,
+    separators: Path | None = None,
+) -> None:  # fmt: skip
     from stemprover.cli.counting import counter
     from stemprover.data.build import build_pairs
 
     with counter(f"{split} pairs", count) as progress:
-        built = build_pairs(source, out, count, split, seed, jobs, recipe, progress)
+        built = build_pairs(sources, out, count, split, seed, jobs, recipe, progress, separators)
     click.echo(f"{out}: {built.written} {split} pairs written, {built.kept} kept")
 
 
@@ -79,13 +103,22 @@ def _build(source: Path, out: Path, count: int, split: str, seed: int, jobs: int
 @click.option("--count", type=click.IntRange(1), required=True, help="Number of songs.")
 @click.option("--seconds", type=click.FloatRange(1.0), default=20.0, show_default=True, help="Length of a song.")
 @click.option("--seed", type=int, default=0, show_default=True)
-def synth(out: Path, count: int, seconds: float, seed: int) -> None:
+@click.option(
+    "--renderer",
+    type=click.Choice(("builtin", "fluidsynth")),
+    default="builtin",
+    show_default=True,
+    help="Own synthesis, or composed songs played by FluidSynth.",
+)
+@click.option("--soundfont", type=_file, help="SoundFont for fluidsynth; without it one that is installed.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Parallel processes.")
+def synth(out: Path, count: int, seconds: float, seed: int, renderer: str, soundfont: Path | None, jobs: int) -> None:
     """Render synthetic songs as folders of stems that sum to their mixture."""
     from stemprover.cli.counting import counter
     from stemprover.data.export import write_songs
 
     with counter("songs", count) as progress:
-        written = write_songs(out, count, seconds, seed, progress)
+        written = write_songs(out, count, seconds, seed, progress, renderer, soundfont, jobs)
     click.echo(f"{out}: {written} songs written, {count - written} kept")
 
 

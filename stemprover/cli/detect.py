@@ -13,7 +13,7 @@ import click
 from stemprover.cli.options import STEM_NAMES, device_options, input_argument, quieten_libraries
 
 if TYPE_CHECKING:
-    from stemprover.cli.files import Target
+    from stemprover.batch.jobs import Target
     from stemprover.cli.runs import FinishStep, ShowStep
     from stemprover.enhance import Enhanced
 
@@ -48,7 +48,7 @@ def detect(
     INPUT is an audio file, or a folder of stems that belong together.
     """
     quieten_libraries()
-    from stemprover.cli.files import Selection
+    from stemprover.batch.jobs import Selection
     from stemprover.cli.runs import Run
     from stemprover.enhance import Enhancer, Settings
 
@@ -83,7 +83,7 @@ def _printer(as_json: bool) -> ShowStep:
 
 def _plotter(plot: str | None, several: bool) -> FinishStep | None:
     """Return what draws one stem; of several, each gets its own file, for example ``plot.vocals.png``."""
-    from stemprover.cli.reports import write_plot
+    from stemprover.batch.reports import write_plot
 
     if plot is None:
         return None

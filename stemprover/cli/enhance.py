@@ -96,8 +96,8 @@ def enhance(
     Say what to repair with --auto-detect, or name adapters with --adapter.
     """
     quieten_libraries()
-    from stemprover.cli.files import Selection
-    from stemprover.cli.reports import write_reports
+    from stemprover.batch.jobs import Selection
+    from stemprover.batch.reports import write_reports
     from stemprover.cli.runs import Run
     from stemprover.enhance import Enhancer, Settings
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from stemprover.cli.plugins_manage import MANAGING_COMMANDS
+
 if TYPE_CHECKING:
     from stemprover.plugins import Plugin, RegistryEntry
 
@@ -16,7 +18,7 @@ __all__ = ["plugins"]
 
 @click.group()
 def plugins() -> None:
-    """List, describe, find, check and switch plugins; none of these commands runs a plugin's code."""
+    """List, describe, find, install, check, switch and remove plugins."""
 
 
 @plugins.command("list")
@@ -78,35 +80,8 @@ def search(word: str, artifact: str, stem: str, registries: tuple[str, ...], as_
         click.echo("nothing found")
 
 
-@plugins.command()
-@click.argument("name")
-def enable(name: str) -> None:
-    """Switch a plugin on again."""
-    from stemprover.plugins import enable as switch_on
-
-    switch_on(name)
-    click.echo(f"{name} is switched on")
-
-
-@plugins.command()
-@click.argument("name")
-def disable(name: str) -> None:
-    """Switch a plugin off; it stays installed."""
-    from stemprover.plugins import disable as switch_off
-
-    switch_off(name)
-    click.echo(f"{name} is switched off")
-
-
-@plugins.command()
-@click.argument("names", metavar="[NAME]...", nargs=-1)
-def verify(names: tuple[str, ...]) -> None:
-    """Compare plugins' files with the SHA-256 sums of their manifests; all plugins without a NAME."""
-    from stemprover.plugins import find, installed, verify_files
-
-    for plugin in [find(name) for name in names] if names else installed():
-        checked = verify_files(plugin)
-        click.echo(f"{plugin.name}: {len(checked)} file{'' if len(checked) == 1 else 's'} as released")
+for command in MANAGING_COMMANDS:
+    plugins.add_command(command)
 
 
 def _details(plugin: Plugin) -> dict[str, object]:

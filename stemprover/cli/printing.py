@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from stemprover.cli.reports import SILENT_ROW
+from stemprover.batch.reports import SILENT_ROW
 
 if TYPE_CHECKING:
     from stemprover.enhance import Enhanced

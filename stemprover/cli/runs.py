@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from stemprover.cli.batch import InputFailure, PerThread, run_jobs
+from stemprover.batch.jobs import Job, Selection, Target, plan_jobs
+from stemprover.batch.local import InputFailure, PerThread, run_jobs
 from stemprover.cli.exits import EXIT_BAD_INPUT, print_error
-from stemprover.cli.files import Job, Selection, Target, plan_jobs
 from stemprover.cli.progress import FileProgress, ProgressDisplay
 from stemprover.enhance import Enhanced, Enhancer, Settings
 from stemprover.stems import StemSet

@@ -34,10 +34,9 @@ def _number(flag: str, kind: click.ParamType[Any], text: str = "") -> Callable[[
     return click.option(flag, type=kind, help=text, expose_value=False, callback=_keep)
 
 
-def _shared(command: _Command) -> _Command:
+def _running(command: _Command) -> _Command:
     """Options of every training but the detectors'."""
     options = (
-        click.option("--pairs", type=_folder, required=True, help="Pairs folder made with `stemprover data pairs`."),
         click.option("--out", type=_folder, required=True, help="Run folder: checkpoint, logs, final/."),
         click.option("--recipe", type=click.Path(dir_okay=False, path_type=Path), help="YAML file with the numbers."),
         _number("--steps", click.IntRange(1), "Overrides the recipe, as do the four options below."),
@@ -49,6 +48,12 @@ def _shared(command: _Command) -> _Command:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def _shared(command: _Command) -> _Command:
+    """Options of trainings on pairs."""
+    text = "Pairs folder made with `stemprover data pairs`."
+    return click.option("--pairs", type=_folder, required=True, help=text)(_running(command))
 
 
 _base = click.option("--base", type=_folder, help="Base model's folder; the embedded one by default.")
@@ -110,6 +115,25 @@ def vocoder(pairs: Path, out: Path, recipe: Path | None, name: str, base: Path |
             from stemprover.training.hifigan import train_hifigan
 
             run.wrote(train_hifigan(pairs, out, start or "", run.recipe, run.log, run.numbers))
+
+
+@train.command()
+@_running
+@click.option("--architecture", type=click.Choice(("mask-unet", "open-unmix", "waveform-unet")), required=True)
+@click.option("--data", type=_folder, multiple=True, required=True, help="Folder of recordings; repeatable.")
+@click.option(
+    "--without", multiple=True, metavar="NAME", help="Leave out this song or kit (or `*` pattern); repeatable."
+)
+@click.option("--cache", type=_folder, help="Where decoded recordings are kept; OUT/cache by default.")
+def separator(
+    out: Path, recipe: Path | None, architecture: str, data: tuple[Path, ...], without: tuple[str, ...],
+    cache: Path | None,
+) -> None:  # fmt: skip
+    """Train a small separator on random mixtures: for pairs with real artifacts, or to be used."""
+    from stemprover.training.runs import train_separator
+
+    with _training("separator", recipe) as run:
+        run.wrote(train_separator(architecture, data, out, without, cache, run.recipe, run.log, run.numbers))
 
 
 @train.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,17 +15,19 @@ from stemprover.data.artifacts import ARTIFACTS, apply_artifacts, draw_artifacts
 from stemprover.data.classical import CLASSICAL, separate_classically
 from stemprover.data.dtln import separate_with_dtln
 from stemprover.data.labels import cell_labels, sdr_db, severity_of
-from stemprover.data.library import Library, open_library
+from stemprover.data.library import Library, open_libraries
+from stemprover.data.neural import draw_separated
 from stemprover.data.pairs import MANIFEST, PairAudio, read_manifest, write_pair
 from stemprover.data.scenes import Scene, add, draw_kit_scene, draw_scene, loudness
 from stemprover.data.separators import Errors, draw_style, errors_of_estimate, simulate_mask, simulate_waveform
 from stemprover.errors import OptionError
+from stemprover.separation.trained import TrainedSeparator, find_separators
 from stemprover.spectral.spec import SPEC
 
 __all__ = ["KINDS", "PAIR_SECONDS", "Built", "Recipe", "build_pairs", "make_pair"]
 
 PAIR_SECONDS = 4.0
-KINDS = ("mask", "waveform", "controlled", "larsnet", "dtln", "classical", "none")
+KINDS = ("mask", "waveform", "controlled", "larsnet", "dtln", "classical", "none", "neural")
 _SPLITS = {"train": 0, "validation": 1}
 CACHE = "cache"
 _CHUNK = 20
@@ -40,16 +42,17 @@ class Recipe:
     Attributes
     ----------
     shares : tuple of float
-        Relative share of each of ``KINDS``: simulated masks, waveform-like errors, controlled artifacts, two real
-        networks (LarsNet for drum kits, DTLN for vocals), classical separators, and clean pairs. Simulated masks
-        stand in where the data folder lacks the kits or the models.
+        Relative share of each of ``KINDS``: simulated masks, waveform-like errors, controlled artifacts, two published
+        networks (LarsNet for drum kits, DTLN for vocals), classical separators, clean pairs, and separators that were
+        trained here. Simulated masks stand in where the data folder lacks the kits or the models, and for separators
+        that are not given.
     artifacts : tuple of str
         Controlled artifacts to apply, all of them at once; empty for a random choice.
     blind : float
         Share of pairs that are marked as without siblings.
     """
 
-    shares: tuple[float, ...] = (0.38, 0.08, 0.25, 0.1, 0.03, 0.06, 0.1)
+    shares: tuple[float, ...] = (0.2, 0.06, 0.15, 0.08, 0.02, 0.05, 0.09, 0.35)
     artifacts: tuple[str, ...] = ()
     blind: float = 0.15
 
@@ -75,7 +78,7 @@ class Built:
 
 
 def build_pairs(
-    data: Path,
+    data: Sequence[Path],
     out: Path,
     count: int,
     split: str = "train",
@@ -83,32 +86,37 @@ def build_pairs(
     jobs: int = 1,
     recipe: Recipe | None = None,
     progress: Callable[[int], None] | None = None,
+    separators: Path | None = None,
 ) -> Built:
     """Write pairs ``0 .. count - 1`` of a split; those already in the manifest are kept.
 
     Parameters
     ----------
-    data : Path
-        Data folder, see :mod:`stemprover.data.sources`.
+    data : sequence of Path
+        Data folders, see :mod:`stemprover.data.library`; their material is put together.
     out, count : Path, int
         Pairs folder (recordings are cached in ``out/cache``) and the number of pairs that the split shall have.
     split : str
         ``train`` or ``validation``; the two never share a stretch of a recording.
     seed : int
-        A pair depends on seed, split, recipe and its index only, not on ``jobs`` or on what was there before.
+        A pair depends on seed, split, recipe, separators and its index only, not on ``jobs`` or on what was there.
     jobs, recipe : int, Recipe
         Parallel processes, and what kinds of pairs in which shares.
     progress : callable, optional
         Called with 1 after each written pair.
+    separators : Path, optional
+        Folder of runs of ``stemprover train separator``, for the kind ``neural``.
 
     Raises
     ------
     TrainingError
-        If the data folder or the existing manifest cannot be used.
+        If the data folder or the existing manifest cannot be used, or all separators trained on everything.
+    ModelError
+        If there are no separators where they should be.
     """
-    library = open_library(data, out / CACHE, split)
+    library = open_libraries(data, out / CACHE, split)
     missing = _missing(out, count, split)
-    job = _Job(data, out, split, seed, recipe or Recipe())
+    job = _Job(tuple(data), out, split, seed, recipe or Recipe(), find_separators(separators) if separators else ())
     work = _serial(library, job, missing) if jobs <= 1 else _parallel(job, missing, jobs)
     for _ in work:
         if progress is not None:
@@ -125,17 +133,18 @@ def _missing(out: Path, count: int, split: str) -> list[int]:
 class _Job:
     """What a worker process needs to know."""
 
-    data: Path
+    data: tuple[Path, ...]
     out: Path
     split: str
     seed: int
     recipe: Recipe
+    separators: tuple[TrainedSeparator, ...]
 
 
 def _serial(library: Library, job: _Job, indices: list[int]) -> Iterator[int]:
     for index in indices:
         rng = np.random.default_rng([job.seed, _SPLITS[job.split], index])
-        audio, description = make_pair(library, rng, job.recipe)
+        audio, description = make_pair(library, rng, job.recipe, job.separators)
         write_pair(job.out, index, audio, {**description, "split": job.split})
         yield index
 
@@ -153,24 +162,15 @@ def _one_thread() -> None:
 
 
 def _write_chunk(job: _Job, indices: list[int]) -> list[int]:
-    return list(_serial(open_library(job.data, job.out / CACHE, job.split), job, indices))
+    return list(_serial(open_libraries(job.data, job.out / CACHE, job.split), job, indices))
 
 
-def make_pair(library: Library, rng: np.random.Generator, recipe: Recipe) -> tuple[PairAudio, dict[str, object]]:
+def make_pair(
+    library: Library, rng: np.random.Generator, recipe: Recipe, separators: Sequence[TrainedSeparator] = ()
+) -> tuple[PairAudio, dict[str, object]]:
     """Make one pair in memory: its audio and labels, and its line of the manifest without files."""
-    samples = round(PAIR_SECONDS * SPEC.sample_rate)
     kind = str(rng.choice(KINDS, p=np.array(recipe.shares) / sum(recipe.shares)))
-    if (kind == "larsnet" and not library.kits) or (kind == "dtln" and library.dtln is None):
-        kind = "mask"
-    if kind == "larsnet":
-        scene, mixture, errors = _larsnet(library, samples, rng)
-    else:
-        scene = draw_scene(library, samples, rng, "vocals" if kind == "dtln" else None)
-        mixture = scene.mixture
-        if kind == "dtln" and library.dtln is not None:
-            errors = errors_of_estimate(scene, separate_with_dtln(library.dtln, mixture), mixture)
-        else:
-            kind, errors = _degrade(kind, scene, rng, recipe)
+    kind, scene, mixture, errors = _draw(kind, library, rng, recipe, separators)
     errors = _scale(scene.target, errors, rng)
     artifact = add([scene.target, *errors.values()])
     peak = max(float(np.abs(audio).max()) for audio in (scene.target, artifact, mixture))
@@ -186,6 +186,26 @@ def make_pair(library: Library, rng: np.random.Generator, recipe: Recipe) -> tup
         "severity": 0.0 if sdr is None else round(float(severity_of(sdr)), 4),
     }
     return PairAudio(scene.target * gain, artifact * gain, mixture * gain, labels), description
+
+
+def _draw(
+    kind: str, library: Library, rng: np.random.Generator, recipe: Recipe, separators: Sequence[TrainedSeparator]
+) -> tuple[str, Scene, np.ndarray, Errors]:
+    """Draw a scene for a kind and degrade its target; returns the precise kind, scene, mixture and errors by cause."""
+    samples = round(PAIR_SECONDS * SPEC.sample_rate)
+    lacking = {"larsnet": not library.kits, "dtln": library.dtln is None, "neural": not separators}
+    kind = "mask" if lacking.get(kind) else kind
+    if kind == "larsnet":
+        return kind, *_larsnet(library, samples, rng)
+    if kind == "neural":
+        scene, kind, errors = draw_separated(library, separators, samples, rng)
+        return kind, scene, scene.mixture, errors
+    scene = draw_scene(library, samples, rng, "vocals" if kind == "dtln" else None)
+    if kind == "dtln" and library.dtln is not None:
+        estimate = separate_with_dtln(library.dtln, scene.mixture)
+        return kind, scene, scene.mixture, errors_of_estimate(scene, estimate, scene.mixture)
+    kind, errors = _degrade(kind, scene, rng, recipe)
+    return kind, scene, scene.mixture, errors
 
 
 def _degrade(kind: str, scene: Scene, rng: np.random.Generator, recipe: Recipe) -> tuple[str, Errors]:
@@ -209,9 +229,8 @@ def _larsnet(library: Library, samples: int, rng: np.random.Generator) -> tuple[
     mixture = kit.mix.read(start, samples)
     estimate = kit.estimates[scene.stem_class].read(start, samples)
     level = np.float32(10 ** (rng.uniform(-9, 3) / 20))
-    scaled = Scene(
-        scene.song, scene.stem_class, scene.target * level, {k: v * level for k, v in scene.siblings.items()}
-    )
+    siblings = {name: audio * level for name, audio in scene.siblings.items()}
+    scaled = dataclasses.replace(scene, target=scene.target * level, siblings=siblings)
     return scaled, mixture * level, errors_of_estimate(scaled, estimate * level, mixture * level)
 
 

@@ -1,23 +1,36 @@
-"""Synthesised songs as folders of stems, for users' own experiments; training draws its stems in memory."""
+"""Rendered songs as folders of stems; training on single notes draws its stems in memory instead."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
+from stemprover.data.fluidsynth import find_soundfont, render_midi_song
 from stemprover.data.songs import render_song
 from stemprover.data.synth import RATE
+from stemprover.errors import OptionError
 from stemprover.stems import Stem, Writer
 
-__all__ = ["write_songs"]
+__all__ = ["RENDERERS", "write_songs"]
 
+RENDERERS = ("builtin", "fluidsynth")
 _PEAK = 0.9
 
 
 def write_songs(
-    out: Path, count: int, seconds: float = 20.0, seed: int = 0, progress: Callable[[int], None] | None = None
+    out: Path,
+    count: int,
+    seconds: float = 20.0,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+    renderer: str = "builtin",
+    soundfont: Path | None = None,
+    jobs: int = 1,
 ) -> int:
     """Write songs ``out/000000/`` and so on: one 16-bit FLAC per stem, and ``mixture.flac``, their exact sum.
 
@@ -30,28 +43,64 @@ def write_songs(
     seconds : float
         Length of each.
     seed : int
-        A song depends on the seed and its number only.
+        A song depends on the seed, its number, the renderer and the SoundFont only, not on ``jobs``.
     progress : callable, optional
         Called with 1 after each song.
+    renderer : str
+        ``builtin`` (synthesised notes) or ``fluidsynth`` (composed songs with sampled instruments).
+    soundfont : Path, optional
+        For ``fluidsynth``; without it one that is installed.
+    jobs : int
+        Parallel processes.
 
     Returns
     -------
     int
         Number of songs that were written now.
+
+    Raises
+    ------
+    TrainingError
+        If FluidSynth or a SoundFont is asked for and missing.
     """
-    written = 0
-    for number in range(count):
-        folder = out / f"{number:06d}"
-        if not (folder / "mixture.flac").is_file():
-            _write_song(folder, (seed, number), seconds)
-            written += 1
+    if renderer not in RENDERERS:
+        raise OptionError(f"a renderer ({', '.join(RENDERERS)})", f"'{renderer}'", "name one of these")
+    used = find_soundfont(soundfont) if renderer == "fluidsynth" else None
+    missing = [number for number in range(count) if not (out / f"{number:06d}" / "mixture.flac").is_file()]
+    job = _Job(out, seed, seconds, used)
+    if progress is not None:
+        progress(count - len(missing))
+    for _ in map(job.write, missing) if jobs <= 1 else _parallel(job, missing, jobs):
         if progress is not None:
             progress(1)
-    return written
+    return len(missing)
 
 
-def _write_song(folder: Path, seed: tuple[int, int], seconds: float) -> None:
-    stems = render_song(seed, seconds)
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Job:
+    """What a worker process needs to know; ``soundfont`` is None for built-in synthesis."""
+
+    out: Path
+    seed: int
+    seconds: float
+    soundfont: Path | None
+
+    def write(self, number: int) -> int:
+        seed = (self.seed, number)
+        stems = (
+            render_midi_song(seed, self.seconds, self.soundfont) if self.soundfont else render_song(seed, self.seconds)
+        )
+        _write_song(self.out / f"{number:06d}", stems)
+        return number
+
+
+def _parallel(job: _Job, numbers: list[int], jobs: int) -> Iterator[int]:
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        for future in as_completed([pool.submit(job.write, number) for number in numbers]):
+            yield future.result()
+
+
+def _write_song(folder: Path, stems: Mapping[str, np.ndarray]) -> None:
     loudest = max(float(np.abs(audio).max()) for audio in (*stems.values(), sum(stems.values())))
     # Rounded before they are added: the mixture is then the sum of the files, not only of what they were made from.
     whole = {name: np.rint(audio * (_PEAK * 32767 / loudest)).astype(np.int16) for name, audio in stems.items()}

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from stemprover.data.dtln import find_models
@@ -17,7 +18,16 @@ from stemprover.data.sources import Recording, open_recording
 from stemprover.errors import TrainingError
 from stemprover.stems.names import guess_stem_class, is_mixture_name
 
-__all__ = ["KIT_STEMS", "TRAIN_KITS", "Kit", "Library", "open_library", "stem_class_of_sample"]
+__all__ = [
+    "KIT_STEMS",
+    "TRAIN_KITS",
+    "Kit",
+    "Library",
+    "merge_libraries",
+    "open_libraries",
+    "open_library",
+    "stem_class_of_sample",
+]
 
 KIT_STEMS = ("kick", "snare", "toms", "hihat", "cymbals")
 TRAIN_KITS = ("bluebird", "brooklyn", "roots")
@@ -104,6 +114,35 @@ def open_library(data: Path, cache: Path, split: str) -> Library:
         expected = "multitrack/tracks.csv, drumkits/ or one folder per song with one file per stem"
         raise TrainingError(expected, f"nothing of these in {data}", "give the folder above the songs")
     return library
+
+
+def open_libraries(data: Sequence[Path], cache: Path, split: str) -> Library:
+    """Open several data folders as one, see :func:`open_library` and :func:`merge_libraries`."""
+    return merge_libraries([open_library(folder, cache, split) for folder in data])
+
+
+def merge_libraries(libraries: Sequence[Library]) -> Library:
+    """Put the material of several data folders together.
+
+    A song whose name another folder has already used gets a number after it (``000000~2``); such names are the same
+    in both splits as long as the folders come in the same order.
+    """
+    songs: dict[str, tuple[Recording, ...]] = {}
+    samples: dict[str, tuple[Recording, ...]] = {}
+    for library in libraries:
+        for name, tracks in library.songs.items():
+            number = next(k for k in itertools.count(1) if (name if k == 1 else f"{name}~{k}") not in songs)
+            unused = name if number == 1 else f"{name}~{number}"
+            songs[unused] = tuple(dataclasses.replace(track, song=unused) for track in tracks)
+        for stem_class, shots in library.samples.items():
+            samples[stem_class] = samples.get(stem_class, ()) + shots
+    return Library(
+        songs=songs,
+        kits=tuple(kit for library in libraries for kit in library.kits),
+        solos=tuple(solo for library in libraries for solo in library.solos),
+        samples=samples,
+        dtln=next((library.dtln for library in libraries if library.dtln is not None), None),
+    )
 
 
 def _songs(folder: Path, cache: Path, split: str) -> dict[str, tuple[Recording, ...]]:

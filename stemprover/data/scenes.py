@@ -13,12 +13,13 @@ from stemprover.data.songs import render_stem
 from stemprover.data.sources import Recording
 from stemprover.spectral.spec import SPEC
 
-__all__ = ["Scene", "add", "draw_kit_scene", "draw_scene", "loudness"]
+__all__ = ["Scene", "active_start", "add", "draw_kit_scene", "draw_scene", "loudness", "sequence"]
 
 SILENT = 2e-3  # root-mean-square below which a segment is no target
 _TARGETS = {"vocals": 0.26, "drums": 0.18, "bass": 0.2, "other": 0.2, "instrumental": 0.08, "kit": 0.08}
 _CLASSES = ("vocals", "drums", "bass", "other")
 _ATTEMPTS = 12
+_MADE = frozenset({"synth", "oneshots"})  # no recordings of music
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,12 +34,15 @@ class Scene:
         Float32, shape ``[2, samples]``.
     siblings : Mapping[str, ndarray]
         The other stems by class, same shape.
+    sources : frozenset of str
+        Songs, kits and solo recordings that any part was cut from.
     """
 
     song: str
     stem_class: str
     target: np.ndarray
     siblings: Mapping[str, np.ndarray]
+    sources: frozenset[str] = frozenset()
 
     @property
     def mixture(self) -> np.ndarray:
@@ -80,15 +84,15 @@ def draw_kit_scene(library: Library, samples: int, rng: np.random.Generator) -> 
         kit = library.kits[rng.integers(len(library.kits))]
         stem = KIT_STEMS[rng.integers(len(KIT_STEMS))]
         target = kit.references[stem]
-        start = _start(target, samples, rng)
+        start = active_start(target, samples, rng)
         audio = target.read(start, samples)
         if loudness(audio) > SILENT:
             break
     siblings = {name: kit.references[name].read(start, samples) for name in KIT_STEMS if name != stem}
-    return Scene(kit.name, stem, audio, siblings), kit, start
+    return Scene(kit.name, stem, audio, siblings, frozenset({kit.name})), kit, start
 
 
-def _start(recording: Recording, samples: int, rng: np.random.Generator) -> int:
+def active_start(recording: Recording, samples: int, rng: np.random.Generator) -> int:
     """A start within the split's range, tried a few times until something sounds there."""
     latest = max(recording.first + 1, recording.last - samples)
     for _ in range(_ATTEMPTS):
@@ -106,7 +110,7 @@ def _song_scene(library: Library, stem_class: str, samples: int, rng: np.random.
     candidates = [track for track in tracks if track.stem_class == wanted]
     if not candidates:
         return None
-    start = _start(candidates[rng.integers(len(candidates))], samples, rng)
+    start = active_start(candidates[rng.integers(len(candidates))], samples, rng)
     thin = stem_class != "bass" and rng.random() < 0.35  # now and then only some of the tracks: more variety
     stems: dict[str, np.ndarray] = {}
     for track in tracks:
@@ -119,9 +123,9 @@ def _song_scene(library: Library, stem_class: str, samples: int, rng: np.random.
     if stem_class == "instrumental":
         vocals = stems.pop("vocals", None)
         target = add(stems.values()) if stems else silence
-        return Scene(song, stem_class, target, {} if vocals is None else {"vocals": vocals})
+        return Scene(song, stem_class, target, {} if vocals is None else {"vocals": vocals}, frozenset({song}))
     target = stems.pop(stem_class, silence)
-    return Scene(song, stem_class, target, stems)
+    return Scene(song, stem_class, target, stems, frozenset({song}))
 
 
 def _mixed_scene(
@@ -129,17 +133,20 @@ def _mixed_scene(
 ) -> Scene:
     """Stems that never met: a random target (or the one of ``scene``) with one to three random siblings."""
     if scene is not None:
-        song, target = scene.song, scene.target
+        song, target, sources = scene.song, scene.target, set(scene.sources)
     elif stem_class == "instrumental":
-        parts = [_any_stem(library, name, samples, rng)[1] for name in ("drums", "bass", "other")]
-        song, target = "mixed", add(parts)
+        parts = [_any_stem(library, name, samples, rng) for name in ("drums", "bass", "other")]
+        song, target, sources = "mixed", add(part for _, part in parts), {name for name, _ in parts}
     else:
         song, target = _any_stem(library, stem_class, samples, rng)
+        sources = {song}
     others = ["vocals"] if stem_class == "instrumental" else [name for name in _CLASSES if name != stem_class]
     chosen = rng.permutation(others)[: rng.integers(1, len(others) + 1)]
-    siblings = {str(name): _any_stem(library, str(name), samples, rng)[1] for name in chosen}
+    met = {str(name): _any_stem(library, str(name), samples, rng) for name in chosen}
     level = loudness(target) + 1e-6
-    return Scene(song, stem_class, target, {k: v * (level / (loudness(v) + 1e-6)) for k, v in siblings.items()})
+    siblings = {name: audio * (level / (loudness(audio) + 1e-6)) for name, (_, audio) in met.items()}
+    sources.update(name for name, _ in met.values())
+    return Scene(song, stem_class, target, siblings, frozenset(sources - _MADE))
 
 
 def _any_stem(library: Library, stem_class: str, samples: int, rng: np.random.Generator) -> tuple[str, np.ndarray]:
@@ -158,17 +165,17 @@ def _any_stem(library: Library, stem_class: str, samples: int, rng: np.random.Ge
     if source == "synth":
         return "synth", render_stem(stem_class, samples, rng)
     if source == "shots":
-        return "oneshots", _sequence(shots, samples, rng)
+        return "oneshots", sequence(shots, samples, rng)
     speed = rng.uniform(1 / 1.15, 1.15) if rng.random() < 0.6 else 1.0
     length = round(samples * speed)
     if source == "kits":
         kit = library.kits[rng.integers(len(library.kits))]
-        start = _start(kit.mix, length, rng)
+        start = active_start(kit.mix, length, rng)
         audio = add(kit.references[name].read(start, length) for name in KIT_STEMS)
         return kit.name, _change_speed(audio, speed, samples)
     recordings = tracks if source == "songs" else library.solos
     recording = recordings[rng.integers(len(recordings))]
-    audio = recording.read(_start(recording, length, rng), length)
+    audio = recording.read(active_start(recording, length, rng), length)
     return recording.song if source == "songs" else recording.name, _change_speed(audio, speed, samples)
 
 
@@ -180,7 +187,7 @@ def _change_speed(audio: np.ndarray, speed: float, samples: int) -> np.ndarray:
     return np.pad(changed, ((0, 0), (0, samples - changed.shape[1]))).astype(np.float32)
 
 
-def _sequence(shots: tuple[Recording, ...], samples: int, rng: np.random.Generator) -> np.ndarray:
+def sequence(shots: tuple[Recording, ...], samples: int, rng: np.random.Generator) -> np.ndarray:
     """One to three one-shots or loops, each repeated at its own period."""
     audio = np.zeros((2, samples), np.float32)
     for _ in range(rng.integers(1, 4)):
@@ -208,7 +215,8 @@ def _finish(scene: Scene, rng: np.random.Generator) -> Scene:
     level = np.float32(10 ** (rng.uniform(-32, -14) / 20) / loudness(target))
     mixture = add([target, *siblings.values()])
     level = min(level, np.float32(0.7 / max(np.abs(mixture).max(), np.abs(target).max())))
-    return Scene(scene.song, scene.stem_class, target * level, {k: v * level for k, v in siblings.items()})
+    siblings = {name: audio * level for name, audio in siblings.items()}
+    return dataclasses.replace(scene, target=target * level, siblings=siblings)
 
 
 def _mono(audio: np.ndarray) -> np.ndarray:

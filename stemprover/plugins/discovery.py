@@ -11,7 +11,7 @@ from stemprover import __version__
 from stemprover.errors import ManifestError, PluginNotFoundError
 from stemprover.plugins.base import MISSING_BASE, BaseIdentity, base_identity, host_spectral_spec
 from stemprover.plugins.fields import NAME, printable
-from stemprover.plugins.manifest import API, Manifest, parse_manifest, read_manifest_data
+from stemprover.plugins.manifest import API, HOOK_API, Manifest, parse_manifest, read_manifest_data
 from stemprover.plugins.packages import Package, installed_packages
 from stemprover.plugins.state import State, read_state
 from stemprover.plugins.versions import version_in_range
@@ -178,6 +178,8 @@ def _mismatch(plugin: Plugin, manifest: Manifest, base: BaseIdentity) -> str:
     newer = f"install another version of {plugin.distribution}"
     if not version_in_range(__version__, manifest.host):
         return f"made for stemprover {manifest.host}, this is {__version__}; {newer} or of stemprover"
+    if manifest.hook_api not in (0, HOOK_API):
+        return f"made for hook API {manifest.hook_api}, this host has hook API {HOOK_API}; {newer} or of stemprover"
     if manifest.base is not None:
         if base == MISSING_BASE:
             return "this host has no base weights to compare with; reinstall stemprover"

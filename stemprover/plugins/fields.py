@@ -26,7 +26,9 @@ __all__ = [
     "hashes",
     "metrics",
     "names",
+    "number",
     "one_line",
+    "optional_text",
     "printable",
     "relative_path",
     "text",
@@ -64,6 +66,20 @@ def text(data: Mapping[str, Any], key: str, pattern: re.Pattern[str], expected: 
     """Return a required string that matches a pattern as a whole."""
     value = data.get(key)
     if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise fail(key, expected, value)
+    return value
+
+
+def optional_text(data: Mapping[str, Any], key: str, pattern: re.Pattern[str], expected: str) -> str:
+    """Return a string that matches a pattern as a whole, empty when the key is absent."""
+    return text(data, key, pattern, expected) if data.get(key) not in (None, "") else ""
+
+
+def number(data: Mapping[str, Any], key: str, low: float, high: float, expected: str, kind: type = int) -> Any:
+    """Return a number of this ``kind`` between two bounds, 0 when the key is absent or null."""
+    value = data.get(key) if data.get(key) is not None else 0
+    fits = isinstance(value, kind if kind is int else int | float) and not isinstance(value, bool)
+    if not fits or not (value == 0 or low <= value <= high):  # NaN lies between no bounds
         raise fail(key, expected, value)
     return value
 

@@ -20,13 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from stemprover.plugins.manifest import HOOK_API
+
 if TYPE_CHECKING:
     import numpy as np
 
 __all__ = ["HOOK_API", "ArtifactType", "FileEvent", "HookSpecs", "SegmentEvent", "hookimpl"]
-
-HOOK_API = 1
-"""Version of the hooks below; it grows when one changes in a way that existing plugins notice."""
 
 hookspec = pluggy.HookspecMarker("stemprover")
 hookimpl = pluggy.HookimplMarker("stemprover")
@@ -36,10 +35,19 @@ Factory = Callable[[], Any]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ArtifactType:
-    """A node of the artifact tree that a plugin adds, for example ``clicks`` or ``bleed/choir``."""
+    """A node of the artifact tree that a plugin adds, for example ``clicks`` or ``bleed/choir``.
+
+    Attributes
+    ----------
+    name, summary : str
+        The artifact's name, and what it is in a few words; reports show it.
+    detector : callable, optional
+        Builds the :class:`stemprover.detection.types.Detector` that finds it; without one, another plugin's does.
+    """
 
     name: str
     summary: str
+    detector: Factory | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,16 +95,20 @@ class HookSpecs:
         """Return factories of :class:`stemprover.detection.types.Detector` by name."""
 
     @hookspec
+    def preprocessors(self) -> Mapping[str, Factory]:  # type: ignore[empty-body]
+        """Return factories of :class:`stemprover.restoration.base.Preprocessor` by name."""
+
+    @hookspec
     def vocoders(self) -> Mapping[str, Factory]:  # type: ignore[empty-body]
         """Return factories of :class:`stemprover.synthesis.base.Vocoder` by name."""
 
     @hookspec
     def separators(self) -> Mapping[str, Factory]:  # type: ignore[empty-body]
-        """Return factories of separators by name."""
+        """Return factories of :class:`stemprover.separation.base.Separator` by name."""
 
     @hookspec
     def metrics(self) -> Mapping[str, Factory]:  # type: ignore[empty-body]
-        """Return factories of evaluation metrics by name."""
+        """Return factories of :class:`stemprover.evaluation.Metric` by name."""
 
     @hookspec
     def before_segment(self, event: SegmentEvent) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from stemprover.plugins.versions import valid_range
 
 __all__ = [
     "API",
+    "HOOK_API",
     "KINDS",
     "MANIFEST_NAME",
     "MAX_MANIFEST_BYTES",
@@ -34,6 +34,9 @@ __all__ = [
 ]
 
 API = 1
+"""Version of the manifest's schema."""
+HOOK_API = 1
+"""Version of the hooks; it grows when one changes in a way that existing plugins notice."""
 MANIFEST_NAME = "stemprover.json"
 MAX_MANIFEST_BYTES = 1_000_000
 KINDS = ("lora", "detector", "vocoder", "separator", "metric", "hooks")
@@ -78,6 +81,10 @@ class Manifest:
         Measured results, for example ``si_sdr_gain_db``.
     entry : str
         ``package.module:attribute`` of code plugins.
+    hook_api : int
+        Version of the hooks that a code plugin was written for; 0 for data.
+    download_size_mb : float
+        What a separator or vocoder fetches when it is first used; 0 when everything is in the package.
     """
 
     name: str
@@ -94,6 +101,8 @@ class Manifest:
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
     metrics: Mapping[str, float | str] = dataclasses.field(default_factory=dict)
     entry: str = ""
+    hook_api: int = 0
+    download_size_mb: float = 0
     api: int = API
 
     def to_dict(self) -> dict[str, Any]:
@@ -145,9 +154,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def parse_manifest(data: Mapping[str, Any]) -> Manifest:
-    """Check a manifest of API version 1.
-
-    Unknown keys are allowed, so that minor additions do not break older hosts.
+    """Check a manifest of API version 1; unknown keys are allowed, so that additions do not break older hosts.
 
     Raises
     ------
@@ -171,13 +178,15 @@ def parse_manifest(data: Mapping[str, Any]) -> Manifest:
         host=host,
         artifacts=fields.names(data, "artifacts", fields.ARTIFACT, "artifact names such as bleed/drums"),
         stems=fields.names(data, "stems", fields.STEM, "stem classes such as vocals"),
-        sample_rate=_sample_rate(data),
+        sample_rate=fields.number(data, "sample_rate", 1_000, 1_000_000, "a rate in Hz"),
         base=_base(data),
-        spectral_spec=_optional(data, "spectral_spec", fields.SPEC_DIGEST, "sha256:<64 hex digits>"),
+        spectral_spec=fields.optional_text(data, "spectral_spec", fields.SPEC_DIGEST, "sha256:<64 hex digits>"),
         weights=_weights(data),
         files=fields.hashes(data),
         metrics=fields.metrics(data),
-        entry=_optional(data, "entry", fields.ENTRY, "package.module:attribute"),
+        entry=fields.optional_text(data, "entry", fields.ENTRY, "package.module:attribute"),
+        hook_api=fields.number(data, "hook_api", 1, 1_000, "a whole number from 1") or int(kind != "lora"),
+        download_size_mb=fields.number(data, "download_size_mb", 0, 1_000_000, "megabytes", float),
     )
     _check_kind(manifest)
     return manifest
@@ -192,17 +201,6 @@ def write_manifest(folder: Path, manifest: Manifest) -> Path:
     partial.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(path)
     return path
-
-
-def _optional(data: Mapping[str, Any], key: str, pattern: re.Pattern[str], expected: str) -> str:
-    return fields.text(data, key, pattern, expected) if data.get(key) not in (None, "") else ""
-
-
-def _sample_rate(data: Mapping[str, Any]) -> int:
-    value = data.get("sample_rate", 0)
-    if type(value) is not int or not (value == 0 or 1_000 <= value <= 1_000_000):
-        raise fields.fail("sample_rate", "a rate in Hz", value)
-    return value
 
 
 def _base(data: Mapping[str, Any]) -> BaseRef | None:
@@ -235,6 +233,8 @@ def _check_kind(manifest: Manifest) -> None:
     """Check the keys that only some kinds need."""
     if manifest.kind in _WITH_ARTIFACTS and not manifest.artifacts:
         raise fields.fail("artifacts", f"at least one artifact name for kind {manifest.kind}", [])
+    if manifest.kind == "separator" and not (manifest.stems and manifest.sample_rate):
+        raise fields.fail("stems", "a list of stem classes, with a sample_rate, for kind separator", manifest.stems)
     if manifest.kind != "lora":
         if not manifest.entry:
             raise fields.fail("entry", f"package.module:attribute for kind {manifest.kind}", manifest.entry)

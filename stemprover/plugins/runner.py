@@ -1,12 +1,12 @@
-"""Call the hooks of code plugins, each on its own: one that fails is named, skipped and reported; the rest go on."""
+"""Call the code of plugins, each on its own: one that fails or hangs is named, skipped and reported; the rest go on."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import pluggy
 
@@ -14,29 +14,39 @@ from stemprover.errors import StemProverError
 from stemprover.plugins.discovery import Plugin
 from stemprover.plugins.fields import printable
 from stemprover.plugins.hooks import ArtifactType, FileEvent, HookSpecs, SegmentEvent, hookimpl
+from stemprover.plugins.limits import LimitedThread, time_limit
 from stemprover.plugins.loader import Fault, is_factory, load
 
 __all__ = ["PluginRunner"]
 
 _HOOK_OF_KIND = {"detector": "detectors", "vocoder": "vocoders", "separator": "separators", "metric": "metrics"}
 
+ResultT = TypeVar("ResultT")
+
 
 class PluginRunner:
     """The code plugins of one run.
+
+    Every call runs in a thread with a time limit (:mod:`stemprover.plugins.limits`), from the import to the last hook.
 
     Parameters
     ----------
     plugins : Iterable of Plugin
         Those with status ``ok`` and an entry are loaded, in order; all others are left alone.
+    limit_s : float, optional
+        Seconds that one call may take, 0 for no limit; else what :func:`stemprover.plugins.limits.time_limit` says.
 
     Attributes
     ----------
     faults : list of Fault
-        Plugins that failed at import, at registration or in a hook. A plugin that failed once is not called again.
+        Plugins that failed at import, at registration, in a hook or in what they made. A plugin that failed once is not
+        called again.
     """
 
-    def __init__(self, plugins: Iterable[Plugin]) -> None:
+    def __init__(self, plugins: Iterable[Plugin], limit_s: float | None = None) -> None:
         self.faults: list[Fault] = []
+        self._thread = LimitedThread(time_limit() if limit_s is None else limit_s)
+        self._made: list[tuple[object, str]] = []
         self._manager = pluggy.PluginManager("stemprover")
         self._manager.add_hookspecs(HookSpecs)
         for plugin in reversed(tuple(plugins)):  # pluggy calls last what was registered first
@@ -45,12 +55,18 @@ class PluginRunner:
 
     def artifact_types(self) -> tuple[ArtifactType, ...]:
         """Return the artifact types that plugins add."""
-        answers = self._call("artifact_types", {})
-        return tuple(kind for _, kinds in answers for kind in kinds if isinstance(kind, ArtifactType))
+        return tuple(kind for _, kinds in self._types() for kind in kinds)
 
     def detectors(self) -> dict[str, Any]:
-        """Build the detectors of all plugins, by name."""
-        return self._build("detectors")
+        """Build the detectors of all plugins, by name, those that artifact types bring included."""
+        brought = [
+            (name, {kind.name: kind.detector for kind in kinds if kind.detector}) for name, kinds in self._types()
+        ]
+        return self._build("detectors", brought)
+
+    def preprocessors(self) -> dict[str, Any]:
+        """Build the segment preprocessors of all plugins, by name."""
+        return self._build("preprocessors")
 
     def vocoders(self) -> dict[str, Any]:
         """Build the vocoders of all plugins, by name."""
@@ -76,14 +92,55 @@ class PluginRunner:
         """Tell observers that a file is finished."""
         self._call("after_file", {"event": event})
 
+    def guard(self, made: object, call: Callable[[], ResultT]) -> ResultT | None:
+        """Run code of an object that a plugin made; ``None`` and a fault if it fails, ``None`` if it failed before.
+
+        Parameters
+        ----------
+        made : object
+            A detector, vocoder, ... from one of the methods above, or one that the caller brought along: that one is
+            reported by the name of its class.
+        call : callable
+            What to run. Modes that torch keeps per thread must be set inside it.
+        """
+        name = self.owner(made)
+        if not self.works(made):
+            return None
+        try:
+            return self._limited(call)
+        except (Exception, SystemExit) as error:  # a plugin that exits must not end the host; Ctrl-C still does
+            self.report(name, error)
+            return None
+
+    def owner(self, made: object) -> str:
+        """Return the name of the plugin that made an object, else the name of its class."""
+        return next((name for other, name in self._made if other is made), type(made).__name__)
+
+    def works(self, made: object) -> bool:
+        """Tell whether the plugin that made an object has not failed so far."""
+        name = self.owner(made)
+        return all(fault.name != name for fault in self.faults)
+
+    def report(self, name: str, error: BaseException) -> None:
+        """Record a plugin's fault and stop calling it."""
+        own = isinstance(error, StemProverError)
+        shown = str(error) if own else f"{type(error).__name__}: {printable(str(error), limit=200)}"
+        self.faults.append(Fault(name, shown))
+        if self._manager.has_plugin(name):
+            self._manager.unregister(name=name)
+
+    def _limited(self, call: Callable[[], ResultT]) -> ResultT:
+        """Call with the time limit; what the plugin prints goes to standard error, so that ``--json`` stays JSON."""
+        with contextlib.redirect_stdout(sys.stderr):
+            return self._thread.call(call)
+
     def _register(self, plugin: Plugin) -> None:
         try:
-            self._manager.register(_carrier(plugin, load(plugin)), name=plugin.name)
+            carrier = self._limited(lambda: _carrier(plugin, load(plugin)))
+            self._manager.register(carrier, name=plugin.name)
             self._manager.check_pending()
-        except StemProverError as error:
-            self.faults.append(Fault(plugin.name, str(error)))
         except (Exception, SystemExit) as error:  # pluggy checks names and arguments of the hooks
-            self._drop(plugin.name, error)
+            self.report(plugin.name, error)
 
     def _call(self, hook: str, arguments: Mapping[str, Any]) -> list[tuple[str, Any]]:
         """Call one hook of every plugin in pluggy's order; returns plugin names and their answers."""
@@ -93,31 +150,41 @@ class PluginRunner:
             others = [other for other in self._manager.get_plugins() if other is not implementation.plugin]
             alone = self._manager.subset_hook_caller(hook, others)
             try:
-                with contextlib.redirect_stdout(sys.stderr):
-                    answers.extend((implementation.plugin_name, answer) for answer in alone(**arguments))
+                given = self._limited(lambda alone=alone: alone(**arguments))  # type: ignore[misc]
+                answers.extend((implementation.plugin_name, answer) for answer in given)
             except (Exception, SystemExit) as error:
-                self._drop(implementation.plugin_name, error)
+                self.report(implementation.plugin_name, error)
         return answers
 
-    def _build(self, hook: str) -> dict[str, Any]:
+    def _types(self) -> list[tuple[str, tuple[ArtifactType, ...]]]:
+        """Return the artifact types by plugin."""
+        found = []
+        for name, kinds in self._call("artifact_types", {}):
+            try:
+                found.append((name, tuple(kind for kind in kinds if isinstance(kind, ArtifactType))))
+            except Exception as error:
+                self.report(name, error)
+        return found
+
+    def _build(self, hook: str, brought: Iterable[tuple[str, Mapping[str, Any]]] = ()) -> dict[str, Any]:
         """Run the factories that plugins answer with; a name that is taken stays with the plugin that came first."""
         built: dict[str, Any] = {}
-        for plugin_name, factories in self._call(hook, {}):
+        for plugin_name, factories in [*self._call(hook, {}), *brought]:
             try:
-                for name, factory in factories.items():
+                made = self._limited(lambda factories=factories: _run(factories))  # type: ignore[misc]
+                for name, one in made.items():
                     if name in built:
                         raise ValueError(f"{hook} already has {printable(name)}")
-                    with contextlib.redirect_stdout(sys.stderr):
-                        built[name] = factory() if is_factory(factory) else factory
+                    built[name] = one
+                    self._made.append((one, plugin_name))
             except (Exception, SystemExit) as error:
-                self._drop(plugin_name, error)
+                self.report(plugin_name, error)
         return built
 
-    def _drop(self, name: str, error: BaseException) -> None:
-        """Record a fault and stop calling the plugin."""
-        self.faults.append(Fault(name, f"{type(error).__name__}: {printable(str(error), limit=200)}"))
-        if self._manager.has_plugin(name):
-            self._manager.unregister(name=name)
+
+def _run(factories: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what factories build, by name; what is no factory stays as it is."""
+    return {name: factory() if is_factory(factory) else factory for name, factory in factories.items()}
 
 
 def _carrier(plugin: Plugin, entry: Any) -> object:

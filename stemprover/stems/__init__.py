@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from stemprover.stems.alignment import Offset, find_offsets
 from stemprover.stems.formats import AudioFormat, default_suffix, output_format
 from stemprover.stems.names import STEM_CLASSES, check_stem_class, guess_stem_class, is_mixture_name
 from stemprover.stems.samples import from_difference, limit_difference, resample
-from stemprover.stems.sets import StemSet
+from stemprover.stems.sets import StemSet, audio_files
 from stemprover.stems.stem import Stem
 from stemprover.stems.writer import Writer
 
 __all__ = [
     "STEM_CLASSES",
     "AudioFormat",
+    "Offset",
     "Stem",
     "StemSet",
     "Writer",
+    "audio_files",
     "check_stem_class",
     "default_suffix",
+    "find_offsets",
     "from_difference",
     "guess_stem_class",
     "is_mixture_name",

@@ -2,7 +2,8 @@
 
 libsndfile silently shortens a WAV, AIFF or Ogg file that was cut off and returns no samples for the missing end of an
 MP3. A cut-off FLAC fails only when its end is read, see :mod:`stemprover.stems.source`. An MP3 without a Xing header
-says nowhere how long it should be, so that a cut cannot be seen. Containers without a check here are refused.
+says nowhere how long it should be: a cut cannot be seen, and libsndfile guesses. Containers without a check here are
+refused.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import BinaryIO
 from stemprover.errors import AudioError
 from stemprover.stems import mpeg
 
-__all__ = ["check_complete", "not_audio", "truncated"]
+__all__ = ["check_complete", "frames_without_length", "not_audio", "truncated"]
 
 _OGG_TAIL = 131_072  # two of the largest possible pages
 _MP3_SEARCH = 131_072  # bytes in which an MP3's first frame must begin
@@ -45,6 +46,20 @@ def check_complete(path: Path) -> None:
             _check_open_file(path, file, size)
     except OSError as error:
         raise AudioError("a readable audio file", f"'{path}' ({error.strerror})", "check its permissions") from error
+
+
+def frames_without_length(path: Path) -> int:
+    """Count the MPEG frames of an MP3 whose header does not say how long it is; 0 for every other file."""
+    with path.open("rb") as file:
+        head = file.read(12)
+        if head[:4] in (b"RIFF", b"RF64", b"FORM", b"OggS", b"fLaC"):
+            return 0
+        file.seek(mpeg.audio_offset(head))
+        data = file.read()
+    at = mpeg.find_frame(data[:_MP3_SEARCH])
+    if data[:4] == b"fLaC" or at < 0 or mpeg.xing_frames(data[at : at + 200]) is not None:
+        return 0
+    return mpeg.count_frames(data, at)
 
 
 def _check_open_file(path: Path, file: BinaryIO, size: int) -> None:

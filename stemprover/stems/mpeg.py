@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-__all__ = ["audio_offset", "find_frame", "frame_length", "xing_bytes"]
+__all__ = ["audio_offset", "count_frames", "find_frame", "frame_length", "xing_bytes", "xing_frames"]
 
 _KBPS_1 = {
     1: (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
@@ -59,13 +59,31 @@ def find_frame(data: bytes) -> int:
     return -1
 
 
+def count_frames(data: bytes, at: int) -> int:
+    """Count frames that follow each other without a gap, from the one that begins at ``at``."""
+    count = 0
+    while length := frame_length(data[at : at + 4]):
+        count, at = count + 1, at + length
+    return count
+
+
 def xing_bytes(frame: bytes) -> int | None:
     """Return how many bytes of MPEG audio the Xing or Info header in the first frame promises, if it says so."""
+    return _xing_field(frame, 2)
+
+
+def xing_frames(frame: bytes) -> int | None:
+    """Return how many MPEG frames the Xing or Info header in the first frame promises, if it says so."""
+    return _xing_field(frame, 1)
+
+
+def _xing_field(frame: bytes, flag: int) -> int | None:
+    """Read the frame count (flag 1) or the byte count (flag 2), which follow the flags in this order."""
     tag = max(frame.find(b"Xing"), frame.find(b"Info"))
     if not 0 <= tag <= 64 or len(frame) < tag + 16:
         return None
     flags = struct.unpack_from(">I", frame, tag + 4)[0]
-    if not flags & 2:
+    if not flags & flag:
         return None
-    promised: int = struct.unpack_from(">I", frame, tag + (12 if flags & 1 else 8))[0]
-    return promised
+    value: int = struct.unpack_from(">I", frame, tag + (12 if flag == 2 and flags & 1 else 8))[0]
+    return value

@@ -12,11 +12,19 @@ MVSEP, lalal.ai       ``song_vocals.wav``, ``song_vocals_split_by_lalalai.mp3``
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from stemprover.errors import OptionError
 
-__all__ = ["STEM_CLASSES", "check_stem_class", "guess_stem_class", "is_mixture_name"]
+__all__ = [
+    "STEM_CLASSES",
+    "check_stem_class",
+    "guess_stem_class",
+    "is_mixture_name",
+    "song_title",
+    "titled_mixture",
+]
 
 STEM_CLASSES: tuple[str, ...] = (
     "vocals",
@@ -97,3 +105,25 @@ def is_mixture_name(path: Path | str) -> bool:
     words = _words(path.stem)
     brackets = {_words(text) for text in re.findall(r"[(\[]([^)\]]*)[)\]]", path.stem)}
     return words in _MIXTURE_NAMES or words.endswith(" mixture") or bool(brackets & {"mix", "mixture", "original"})
+
+
+def song_title(path: Path | str) -> str:
+    """Title of the song in names of the form ``1_Title_(Vocals)_model.flac``, in lower case; empty for other names."""
+    name = re.sub(r"^\d+_(?=.*[(\[])", "", Path(path).stem)
+    brackets = [found for found in re.finditer(r"[(\[]([^)\]]*)[)\]]", name) if _class_in(found[1])]
+    return name[: brackets[-1].start()].rstrip(" _-.").casefold() if brackets else ""
+
+
+def titled_mixture(paths: Sequence[Path]) -> Path | None:
+    """Return the song itself among the stems that are named after it (``song.wav`` beside ``song_(Vocals).wav``).
+
+    All other names must begin with its name; without brackets in them, its own name must not be a stem's.
+    """
+    for path in paths:
+        title, others = path.stem.casefold(), [other for other in paths if other != path]
+        if others and all(song_title(other) == title for other in others):
+            return path
+        named_after = all(re.match(re.escape(title) + r"[\W_]", other.stem.casefold()) for other in others)
+        if others and named_after and not _class_in(path.stem) and any(_class_in(other.stem) for other in others):
+            return path
+    return None

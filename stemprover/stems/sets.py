@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from stemprover.errors import OptionError, StemSetError
-from stemprover.stems.names import is_mixture_name
+from stemprover.stems.alignment import find_offsets
+from stemprover.stems.names import is_mixture_name, song_title, titled_mixture
 from stemprover.stems.stem import Stem
 
-__all__ = ["StemSet"]
+__all__ = ["StemSet", "audio_files"]
 
 _SUFFIXES = frozenset({".wav", ".wave", ".flac", ".aif", ".aiff", ".aifc", ".ogg", ".oga", ".opus", ".mp3"})
 _DRUM_PARTS = frozenset({"kick", "snare", "toms", "hihat", "cymbals"})
@@ -51,6 +53,7 @@ class StemSet:
         mixture: Path | str | None = None,
         stem_class: str | None = None,
         skip_suffix: str = ".enhanced",
+        align: bool = False,
     ) -> StemSet:
         """Open a folder, a file or several files as one set.
 
@@ -58,36 +61,44 @@ class StemSet:
         ----------
         paths : path or sequence of paths
             In a folder all audio files are taken, except hidden ones and those whose name ends with ``skip_suffix``
-            (earlier results). A file called ``mix``, ``mixture`` or ``original`` is the mixture.
+            (earlier results). A file called ``mix``, ``mixture`` or ``original`` is the mixture, and so is the file
+            that all others are named after (``song.wav`` beside ``song_(Vocals)_htdemucs.wav``).
         mixture : path, optional
             The mixture; it overrules one found in the folder.
         stem_class : str, optional
             For a single stem; else classes come from file names.
+        align : bool
+            Shift stems that are late or early against the mixture (see :mod:`stemprover.stems.alignment`), and cut or
+            pad all to its length; without a mixture, to the first stem's.
 
         Raises
         ------
         AudioError, StemSetError, OptionError
         """
-        files = _files(paths, skip_suffix)
-        named = [path for path in files if is_mixture_name(path)] if len(files) > 1 else []
+        files = audio_files(paths, skip_suffix)
+        named = _mixtures(files)
         stems = [path for path in files if path not in named and not _is_same(path, mixture)]
         if mixture is None and len(named) > 1:
             raise StemSetError("one mixture", " and ".join(f"'{path}'" for path in named), "name it with --mixture")
+        _require_one_song(stems)
         if not stems:
             raise StemSetError("at least one stem", "only a mixture", "hand in stems, not the song they come from")
         if stem_class is not None and len(stems) > 1:
             raise OptionError("one stem for --stem", f"{len(stems)} stems", "leave --stem out; file names tell")
-        return cls._open_all(stems, mixture if mixture is not None else next(iter(named), None), stem_class)
+        return cls._open_all(stems, mixture if mixture is not None else next(iter(named), None), stem_class, align)
 
     @classmethod
-    def _open_all(cls, paths: Sequence[Path], mixture: Path | str | None, stem_class: str | None) -> StemSet:
+    def _open_all(
+        cls, paths: Sequence[Path], mixture: Path | str | None, stem_class: str | None, align: bool
+    ) -> StemSet:
         opened: list[Stem] = []
         try:
             opened.extend(Stem.open(path, stem_class) for path in paths)
-            if mixture is None:
-                return cls(tuple(opened))
-            opened.append(Stem.open(mixture, "generic"))
-            return cls(tuple(opened[:-1]), opened[-1])
+            if mixture is not None:
+                opened.append(Stem.open(mixture, "generic"))
+            mixed = opened[-1] if mixture is not None else None
+            stems = opened[: len(paths)]
+            return cls(tuple(_aligned(stems, mixed) if align else stems), mixed)
         except BaseException:
             for stem in opened:
                 stem.close()
@@ -138,13 +149,40 @@ def _require_match(first: Stem, other: Stem) -> None:
         fix = "resample one of them"
     elif first.format.samples != other.format.samples:
         expected, got = f"{first.format.samples} samples", f"{other.format.samples} samples"
-        fix = "stems of a set start together and have the same length: trim or pad, or run them one by one"
+        fix = "--align brings them to one length and shifts those that are late; or run them one by one"
     else:
         return
     raise StemSetError(f"{expected} as in '{first.path or first.name}'", f"{got} in '{other.path or other.name}'", fix)
 
 
-def _files(paths: Path | str | Sequence[Path | str], skip_suffix: str) -> list[Path]:
+def _aligned(stems: Sequence[Stem], mixture: Stem | None) -> list[Stem]:
+    """Move stems that are late or early, and give all the length of the mixture or of the first stem."""
+    first = mixture or stems[0]
+    for stem in stems:
+        if stem.format.sample_rate != first.format.sample_rate:
+            _require_match(first, stem)
+    length = first.format.samples
+    moves = [(found.stem, found.samples) for found in find_offsets(stems, mixture)]
+    return [stem.moved(offset, length) if offset or stem.format.samples != length else stem for stem, offset in moves]
+
+
+def _mixtures(files: Sequence[Path]) -> list[Path]:
+    if len(files) < 2:
+        return []
+    titled = titled_mixture(files)
+    return [path for path in files if is_mixture_name(path)] or ([titled] if titled else [])
+
+
+def _require_one_song(stems: Sequence[Path]) -> None:
+    """Refuse a folder in which a separator put several songs side by side."""
+    titles = Counter(title for title in map(song_title, stems) if title)
+    if len(titles) > 1 and min(titles.values()) > 1:
+        songs = " and ".join(f"'{title}'" for title in sorted(titles)[:3])
+        raise StemSetError("the stems of one song", f"{len(titles)} songs ({songs})", "give each song a folder")
+
+
+def audio_files(paths: Path | str | Sequence[Path | str], skip_suffix: str = "") -> list[Path]:
+    """Return the given files, or those of a folder that end like audio, in the order of their names."""
     if not isinstance(paths, (str, Path)):
         return [Path(path) for path in paths]
     path = Path(paths)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,13 +13,14 @@ from numpy.typing import NDArray
 
 from stemprover.errors import AudioError
 from stemprover.stems.formats import AudioFormat, check_format
-from stemprover.stems.integrity import check_complete, not_audio, truncated
+from stemprover.stems.integrity import check_complete, frames_without_length, not_audio, truncated
 
-__all__ = ["ArraySource", "FileSource", "Source"]
+__all__ = ["ArraySource", "FileSource", "MovedSource", "Source"]
 
 _PREROLL = 65_536  # samples; decoders of perceptual codecs need a run-up to return the same samples after a jump
 _KEEP = 1 << 19  # samples per channel of a lossy file that stay decoded; steps back within them cost nothing
 _LOSSY_BLOCK = 65_536  # samples per decoder call
+_MP3_FRAME = 1152  # samples; half of it below 32 kHz
 
 
 class Source(Protocol):
@@ -49,7 +51,8 @@ class FileSource:
         self._path = path
         self._lock = threading.Lock()
         with _open(path) as probe:
-            self.format = AudioFormat(probe.samplerate, probe.channels, probe.frames, probe.format, probe.subtype)
+            samples = _length(path, probe)
+            self.format = AudioFormat(probe.samplerate, probe.channels, samples, probe.format, probe.subtype)
             check_format(self.format, f"'{path}'")
             if not probe.seekable():
                 raise AudioError("a file that can be read from any position", f"'{path}'", "convert it to WAV or FLAC")
@@ -134,6 +137,22 @@ def _open(path: Path) -> soundfile.SoundFile:
         raise not_audio(path, "samples without a header") from error
 
 
+def _length(path: Path, probe: soundfile.SoundFile) -> int:
+    """Return how many samples can be read; an MP3 without a length is decoded once to see.
+
+    libsndfile guesses such a length from the first frame and never reads beyond it: too high a guess does no harm, too
+    low a one (variable bit rate) would lose the end.
+    """
+    frames = frames_without_length(path)
+    if not frames:
+        return int(probe.frames)
+    if probe.frames < (frames - 2) * (_MP3_FRAME if probe.samplerate >= 32_000 else _MP3_FRAME // 2):
+        fix = "convert it to WAV or FLAC first"
+        raise AudioError("a file that says how long it is", f"no length in '{path}', an MP3 of variable bit rate", fix)
+    with _open(path) as file:
+        return sum(iter(lambda: len(file.read(_LOSSY_BLOCK, dtype="float32")), 0))
+
+
 class ArraySource:
     """Samples of an array in memory."""
 
@@ -160,3 +179,24 @@ class ArraySource:
 
     def close(self) -> None:
         """Nothing to give back."""
+
+
+class MovedSource:
+    """Another source's samples from ``offset`` on, cut or padded with zeros to ``samples``."""
+
+    def __init__(self, source: Source, offset: int, samples: int) -> None:
+        self.format = dataclasses.replace(source.format, samples=samples)
+        self._source = source
+        self._offset = offset
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Return samples ``start`` to ``stop`` of the moved signal."""
+        start, stop, length = start + self._offset, stop + self._offset, self._source.format.samples
+        first, last = min(max(start, 0), length), min(max(stop, 0), length)
+        if last <= first:
+            return np.zeros((self.format.channels, stop - start), self.format.native_dtype)
+        return np.pad(self._source.read(first, last), ((0, 0), (first - start, stop - last)))
+
+    def close(self) -> None:
+        """Close the source."""
+        self._source.close()

@@ -14,7 +14,7 @@ from stemprover.errors import AudioError
 from stemprover.stems.formats import AudioFormat
 from stemprover.stems.names import check_stem_class, guess_stem_class
 from stemprover.stems.samples import to_float
-from stemprover.stems.source import ArraySource, FileSource, Source
+from stemprover.stems.source import ArraySource, FileSource, MovedSource, Source
 
 __all__ = ["Stem"]
 
@@ -65,6 +65,11 @@ class Stem:
         known = check_stem_class(stem_class)
         source = ArraySource(np.asarray(audio), sample_rate, name)
         return cls(name, known, source.format, None, source)
+
+    def moved(self, offset: int, samples: int) -> Stem:
+        """Return the same stem from sample ``offset`` on (negative: with silence in front), ``samples`` long."""
+        source = MovedSource(self._source, offset, samples)
+        return dataclasses.replace(self, format=source.format, _source=source)
 
     def read_native(self, start: int, stop: int) -> NDArray[Any]:
         """Read exact samples in the file's own representation.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 import yaml
@@ -16,11 +17,13 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from stemprover.errors import TrainingError
-from stemprover.training.dataset import Batch
 
 __all__ = ["Batches", "Log", "Recipe", "Task", "fit", "read_recipe"]
 
 Log = Callable[[Mapping[str, float]], None]
+_Drawn = TypeVar("_Drawn", covariant=True)
+_Taken = TypeVar("_Taken", contravariant=True)
+_Batch = TypeVar("_Batch")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Recipe:
         How often state is saved.
     validate_every, validation_batches : int
         Steps between validations, and how many fixed batches each takes.
+    early : float
+        Share of the steps after which the weights are also saved, in ``out/early``; 0 for never.
     """
 
     steps: int
@@ -57,25 +62,26 @@ class Recipe:
     checkpoint_minutes: float = 4.0
     validate_every: int = 500
     validation_batches: int = 8
+    early: float = 0.0
 
 
-class Batches(Protocol):
+class Batches(Protocol[_Drawn]):
     """Training data: the same index always gives the same batch."""
 
-    def batch(self, index: int) -> Batch:
+    def batch(self, index: int) -> _Drawn:
         """Return one batch."""
 
 
-class Task(Protocol):
+class Task(Protocol[_Taken]):
     """What differs between trainings."""
 
     def trainable(self) -> nn.Module:
         """Return the module whose parameters that require gradients are trained."""
 
-    def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
+    def loss(self, batch: _Taken, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """Return a scalar loss and figures to log."""
 
-    def validate(self, batch: Batch) -> Mapping[str, float]:
+    def validate(self, batch: _Taken) -> Mapping[str, float]:
         """Return figures of a validation batch."""
 
     def save(self, folder: Path) -> None:
@@ -99,7 +105,12 @@ def _rate(step: int, recipe: Recipe) -> float:
 
 
 def fit(
-    task: Task, train: Batches, validation: Batches | None, recipe: Recipe, out: Path, log: Log | None = None
+    task: Task[_Batch],
+    train: Batches[_Batch],
+    validation: Batches[_Batch] | None,
+    recipe: Recipe,
+    out: Path,
+    log: Log | None = None,
 ) -> Path:
     """Train to ``recipe.steps``, resuming from ``out/checkpoint`` if there is one, and save the averaged weights.
 
@@ -141,6 +152,9 @@ def fit(
         if validation is not None and (done % recipe.validate_every == 0 or done == recipe.steps):
             figures = _validate(task, validation, recipe.validation_batches, average, parameters)
             _record(accelerator, out, {"step": done, **figures}, log)
+        if done == round(recipe.early * recipe.steps):
+            with _averaged(average, parameters):
+                task.save(out / "early")
         if time.monotonic() - last_save > 60 * recipe.checkpoint_minutes or done == recipe.steps:
             _checkpoint(accelerator, out, done)
             last_save = time.monotonic()
@@ -151,15 +165,21 @@ def fit(
 
 
 def _validate(
-    task: Task, batches: Batches, count: int, average: EMAModel, parameters: list[nn.Parameter]
+    task: Task[_Batch], batches: Batches[_Batch], count: int, average: EMAModel, parameters: list[nn.Parameter]
 ) -> dict[str, float]:
     """Average the validation figures of the first batches under the averaged weights."""
+    with _averaged(average, parameters), torch.no_grad():
+        rows = [task.validate(batches.batch(index)) for index in range(count)]
+    return {f"val/{name}": sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+
+
+@contextlib.contextmanager
+def _averaged(average: EMAModel, parameters: list[nn.Parameter]) -> Iterator[None]:
+    """Put the averaged weights in place for a while."""
     average.store(parameters)
     average.copy_to(parameters)
-    with torch.no_grad():
-        rows = [task.validate(batches.batch(index)) for index in range(count)]
+    yield
     average.restore(parameters)
-    return {f"val/{name}": sum(row[name] for row in rows) / len(rows) for name in rows[0]}
 
 
 def _resume(accelerator: Accelerator, out: Path) -> int:

@@ -1,28 +1,32 @@
-"""One function per training: ``stemprover train base|controlnet|lora|vocoder``."""
+"""One function per training: ``stemprover train base|controlnet|lora|vocoder|separator``."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from stemprover.data.library import open_libraries
 from stemprover.plugins import base_identity
 from stemprover.restoration.lora import default_targets, inject, save_adapter
 from stemprover.restoration.model import RestorationModel
 from stemprover.restoration.weights import load_base, save_base
+from stemprover.separation.trained import ARCHITECTURES
 from stemprover.synthesis.embedded import EmbeddedVocoder
 from stemprover.training.dataset import PairBatches
 from stemprover.training.loop import Log, Recipe, fit, read_recipe
+from stemprover.training.mixes import RandomMixes, material, without
 from stemprover.training.restoration import RestorationTask, new_model
+from stemprover.training.separation import SeparationTask
 from stemprover.training.vocoder import VocoderTask
 
-__all__ = ["RECIPES", "train_base", "train_controlnet", "train_lora", "train_vocoder"]
+__all__ = ["RECIPES", "train_base", "train_controlnet", "train_lora", "train_separator", "train_vocoder"]
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -98,3 +102,22 @@ def train_vocoder(
         stage1.requires_grad_(False)
     task = VocoderTask(vocoder, stage1, lambda folder: copy.deepcopy(vocoder).half().save_pretrained(folder))
     return fit(task, *_batches(pairs, numbers), numbers, out, log)
+
+
+def train_separator(
+    architecture: str, data: Sequence[Path], out: Path, held_out: Sequence[str] = (), cache: Path | None = None,
+    recipe: Path = RECIPES / "separator.yaml", log: Log | None = None, overrides: Mapping[str, Any] | None = None,
+) -> Path:  # fmt: skip
+    """Train one of ``ARCHITECTURES`` without the songs and kits ``held_out`` (patterns); returns its folder.
+
+    ``cache`` keeps decoded recordings, in ``out/cache`` by default; a pairs folder's can be shared.
+    """
+    numbers = read_recipe(recipe, overrides)
+    torch.manual_seed(numbers.seed)
+    model = ARCHITECTURES[architecture]()
+    train, validation = (
+        without(open_libraries(data, cache or out / "cache", split), held_out) for split in ("train", "validation")
+    )
+    task = SeparationTask(model, material(train))
+    batches = RandomMixes(train, numbers.batch_size, numbers.seed), RandomMixes(validation, 8, 1234)
+    return fit(task, *batches, numbers, out, log)

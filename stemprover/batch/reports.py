@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stemprover.cli.files import write_json
+from stemprover.batch.jobs import write_json
 from stemprover.errors import AudioError, OutputError
 
 if TYPE_CHECKING:

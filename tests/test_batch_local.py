@@ -9,7 +9,7 @@ import time
 import pytest
 from rich.console import Console
 
-from stemprover.cli.batch import PerThread, run_jobs
+from stemprover.batch.local import PerThread, run_jobs
 from stemprover.cli.progress import ProgressDisplay
 from stemprover.errors import AudioError, OptionError
 

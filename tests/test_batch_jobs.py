@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from stemprover.cli.files import Selection, plan_jobs, write_json
+from stemprover.batch.jobs import Selection, plan_jobs, write_json
 from stemprover.errors import AudioError, OptionError, OutputError, StemSetError
 
 

@@ -1,0 +1,1 @@
+"""Separation: the protocol of separators, and the host's own."""

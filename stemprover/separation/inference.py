@@ -1,0 +1,50 @@
+"""Running a separator over audio of any length."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["CHUNK", "OVERLAP", "separate"]
+
+CHUNK = 10 * 44_100
+OVERLAP = 44_100
+
+
+@torch.no_grad()
+def separate(network: nn.Module, audio: Tensor, chunk: int = CHUNK, overlap: int = OVERLAP) -> Tensor:
+    """Separate chunk by chunk, crossfading where they overlap; memory beside the result does not grow with the length.
+
+    Parameters
+    ----------
+    network : nn.Module
+        ``[batch, 2, samples] -> [batch, stems, 2, samples]``.
+    audio : Tensor
+        Float32, shape ``[2, samples]``.
+    chunk, overlap : int
+        Samples per call, and samples that two neighbours share.
+
+    Returns
+    -------
+    Tensor
+        Float32, shape ``[stems, 2, samples]``; silence stays silent.
+    """
+    samples = audio.shape[-1]
+    if samples <= chunk:
+        whole: Tensor = network(audio[None])[0]
+        return whole
+    result: Tensor | None = None
+    # Where the two answers agree their sum must be that answer: weights that add up to one.
+    rising = torch.sin(torch.pi / 2 * (torch.arange(overlap) + 0.5) / overlap).square().to(audio)
+    for start in range(0, samples - overlap, chunk - overlap):
+        stop = min(start + chunk, samples)
+        part = network(audio[None, :, start:stop])[0]
+        if result is None:
+            result = part.new_zeros(part.shape[0], 2, samples)
+        if start > 0:
+            part[..., :overlap] *= rising
+        if stop < samples:
+            part[..., -overlap:] *= rising.flip(0)
+        result[..., start:stop] += part
+    assert result is not None
+    return result

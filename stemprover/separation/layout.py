@@ -1,0 +1,49 @@
+"""What the host's own separators share: stem order, level of the input, resolution of masks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from stemprover.spectral.spec import SpectralSpec
+from stemprover.spectral.stft import istft, stft
+
+__all__ = ["STEMS", "apply_masks", "normalise", "spectrum_of"]
+
+STEMS = ("drums", "bass", "other", "vocals")
+"""Order of the stems in every network's output."""
+
+_QUIET = 1e-5
+
+
+def normalise(audio: Tensor) -> tuple[Tensor, Tensor]:
+    """Return audio at unit root-mean-square and its level, so that a network answers alike at every loudness.
+
+    Parameters
+    ----------
+    audio : Tensor
+        Float32, shape ``[batch, 2, samples]``.
+
+    Returns
+    -------
+    tuple of Tensor
+        The audio, and the level, shape ``[batch, 1, 1]``; silence stays silent.
+    """
+    level = audio.square().mean((1, 2), keepdim=True).sqrt()
+    return audio / (level + _QUIET), level
+
+
+def spectrum_of(audio: Tensor, spec: SpectralSpec) -> tuple[Tensor, Tensor]:
+    """STFT ``[batch, 2, n_bins, frames]`` and its magnitude relative to the audio's level, compressed by 0.3."""
+    with torch.autocast(audio.device.type, enabled=False):
+        spectrum = stft(audio.float(), spec)
+        level = audio.float().square().mean((1, 2), keepdim=True).sqrt()[..., None] + _QUIET
+        return spectrum, (spectrum.abs() / (level * spec.n_fft**0.5)) ** 0.3
+
+
+def apply_masks(masks: Tensor, spectrum: Tensor, samples: int, spec: SpectralSpec) -> Tensor:
+    """Apply masks ``[batch, 4, 2, n_bins, frames]`` and return audio, ``[batch, 4, 2, samples]``."""
+    with torch.autocast(spectrum.device.type, enabled=False):
+        # Real times complex would first widen the masks to complex numbers.
+        masked = masks.float()[..., None] * torch.view_as_real(spectrum)[:, None]
+        return istft(torch.view_as_complex(masked), samples, spec)

@@ -1,0 +1,59 @@
+"""An Open-Unmix-like separator (Stoeter et al., 2019): a recurrent network over whole spectra.
+
+The magnitude is cropped to 16 kHz, normalised per bin and squeezed through a linear layer; a bidirectional LSTM sees
+the song's course; a linear layer spreads the answer over all bins and scales the mixture. One network serves all stems
+here, with one mask for both channels.
+"""
+
+from __future__ import annotations
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from einops import rearrange
+from torch import Tensor, nn
+
+from stemprover.separation.layout import STEMS, apply_masks, spectrum_of
+from stemprover.spectral.spec import SpectralSpec
+
+__all__ = ["OpenUnmixLike"]
+
+_BANDWIDTH_HZ = 16_000
+
+
+class OpenUnmixLike(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """Rectified masks from a bidirectional LSTM.
+
+    Parameters
+    ----------
+    n_fft, hop : int
+        Frame and hop of its STFT.
+    hidden : int
+        Width of the bottleneck and of the LSTM (both directions together).
+    layers : int
+        LSTM layers.
+    """
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(self, n_fft: int = 4096, hop: int = 1024, hidden: int = 160, layers: int = 2) -> None:
+        super().__init__()
+        self.spec = SpectralSpec(n_fft=n_fft, hop=hop)
+        self.seen = _BANDWIDTH_HZ * n_fft // self.spec.sample_rate
+        self.shift = nn.Parameter(torch.full((self.seen,), -0.6))
+        self.scale = nn.Parameter(torch.full((self.seen,), 2.0))
+        self.squeeze = nn.Sequential(nn.Linear(2 * self.seen, hidden), nn.LayerNorm(hidden), nn.Tanh())
+        self.lstm = nn.LSTM(hidden, hidden // 2, layers, batch_first=True, bidirectional=True)
+        self.spread = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.LayerNorm(hidden), nn.ReLU())
+        self.head = nn.Linear(hidden, len(STEMS) * self.spec.n_bins)
+        nn.init.constant_(self.head.bias, 1.0 / len(STEMS))
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """Separate ``[batch, 2, samples]`` into ``[batch, 4, 2, samples]``."""
+        spectrum, image = spectrum_of(audio, self.spec)
+        features = (image[:, :, : self.seen].transpose(2, 3) + self.shift) * self.scale
+        squeezed = self.squeeze(rearrange(features, "b c t f -> b t (c f)"))
+        with torch.autocast(audio.device.type, enabled=False):  # no half-precision LSTM on every processor
+            course = self.lstm(squeezed.float())[0]
+        answer = self.head(self.spread(torch.cat([squeezed.float(), course], -1)))
+        masks = rearrange(torch.relu(answer.float()), "b t (s f) -> b s 1 f t", s=len(STEMS))
+        return apply_masks(masks, spectrum, audio.shape[-1], self.spec)

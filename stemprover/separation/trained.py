@@ -1,0 +1,111 @@
+"""Separators on disk: which architectures there are, and what a trained one has heard."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from stemprover.errors import ModelError
+from stemprover.separation.inference import separate
+from stemprover.separation.mask_unet import MaskUNet
+from stemprover.separation.open_unmix import OpenUnmixLike
+from stemprover.separation.waveform_unet import WaveformUNet
+
+__all__ = ["ARCHITECTURES", "TRAINED_ON", "TrainedSeparator", "find_separators", "load_network"]
+
+ARCHITECTURES: Mapping[str, type[nn.Module]] = {
+    "mask-unet": MaskUNet,
+    "open-unmix": OpenUnmixLike,
+    "waveform-unet": WaveformUNet,
+}
+TRAINED_ON = "trained_on.json"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TrainedSeparator:
+    """A separator's folder.
+
+    Attributes
+    ----------
+    architecture : str
+        One of ``ARCHITECTURES``.
+    folder : Path
+        Holds weights, configuration and ``trained_on.json``.
+    heard : frozenset of str
+        Songs and kits that it trained on.
+    """
+
+    architecture: str
+    folder: Path
+    heard: frozenset[str]
+
+    def separate(self, audio: np.ndarray, sources: Iterable[str]) -> np.ndarray:
+        """Separate a mixture ``[2, samples]`` that was made from ``sources`` into ``[4, 2, samples]``.
+
+        Raises
+        ------
+        ModelError
+            If it trained on one of them: what it makes of known music tells nothing about unknown music.
+        """
+        known = sorted(self.heard.intersection(sources))
+        if known:
+            fix = "train another one with --without " + " --without ".join(known)
+            raise ModelError(f"a separator that never heard {', '.join(known)}", f"{self.folder} did", fix)
+        return separate(load_network(self.folder), torch.from_numpy(audio)).numpy()
+
+
+def find_separators(folder: Path) -> tuple[TrainedSeparator, ...]:
+    """Return every separator at or below a folder, for example all ``final`` and ``early`` of a folder of runs.
+
+    Raises
+    ------
+    ModelError
+        If there is none, or one cannot be read.
+    """
+    found = tuple(_describe(path.parent) for path in sorted(folder.rglob(TRAINED_ON)))
+    if not found:
+        fix = "train them with `stemprover train separator`"
+        raise ModelError("separators", f"none below {folder}", fix)
+    return found
+
+
+def _describe(folder: Path) -> TrainedSeparator:
+    try:
+        heard = json.loads((folder / TRAINED_ON).read_text(encoding="utf-8"))["heard"]
+        return TrainedSeparator(_architecture(folder), folder, frozenset(heard))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        fix = "delete the folder or train it again with `stemprover train separator`"
+        raise ModelError(f"a separator in {folder}", repr(error), fix) from error
+
+
+def _architecture(folder: Path) -> str:
+    name = json.loads((folder / "config.json").read_text(encoding="utf-8"))["_class_name"]
+    names = {kind.__name__: architecture for architecture, kind in ARCHITECTURES.items()}
+    if name not in names:
+        raise ValueError(f"no architecture {name}; known are {', '.join(names)}")
+    return names[name]
+
+
+@functools.lru_cache(maxsize=32)
+def load_network(folder: Path) -> nn.Module:
+    """Load a separator's network, ready to run.
+
+    Raises
+    ------
+    ModelError
+        If the folder does not hold one.
+    """
+    try:
+        kind = ARCHITECTURES[_architecture(folder)]
+        network: nn.Module = kind.from_pretrained(folder, use_safetensors=True)  # type: ignore[attr-defined]
+    except (OSError, ValueError, KeyError) as error:
+        fix = "give the final/ folder of a run of `stemprover train separator`"
+        raise ModelError(f"a separator in {folder}", str(error), fix) from error
+    return network.eval().requires_grad_(False)

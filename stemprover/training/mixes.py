@@ -1,0 +1,166 @@
+"""Batches of random mixtures with their stems, for training separators."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stemprover.data.library import KIT_STEMS, Library
+from stemprover.data.scenes import active_start, add, loudness, sequence
+from stemprover.data.songs import render_stem
+from stemprover.errors import TrainingError
+from stemprover.separation.layout import STEMS
+from stemprover.spectral.spec import SPEC
+
+__all__ = ["Mixes", "RandomMixes", "material", "without"]
+
+SECONDS = 3.0
+_RENDERED = 48  # synthesised stems per class; rendering one takes longer than a share of a training step
+_RENDERED_SECONDS = 8.0
+_LEVEL = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixes:
+    """Mixtures and what they are made of.
+
+    Attributes
+    ----------
+    stems : Tensor
+        Float32, shape ``[batch, 4, 2, samples]``, in the order of ``STEMS``; a stem may be silent.
+    """
+
+    stems: Tensor
+
+    @property
+    def mixture(self) -> Tensor:
+        """Sum of the stems, ``[batch, 2, samples]``."""
+        return self.stems.sum(1)
+
+
+def material(library: Library) -> tuple[str, ...]:
+    """Names of the songs and kits of a library: what a separator that trains on it has heard."""
+    return tuple(sorted({*library.songs, *(kit.name for kit in library.kits)}))
+
+
+def without(library: Library, patterns: Sequence[str]) -> Library:
+    """Leave songs and kits out by name or pattern (``*`` and ``?``).
+
+    Raises
+    ------
+    TrainingError
+        If a pattern fits nothing: a misspelt name would let the song into the training.
+    """
+    names = material(library)
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise TrainingError(f"a song or kit out of {', '.join(names)}", pattern, "correct --without")
+    kept = {name for name in names if not any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)}
+    songs = {name: tracks for name, tracks in library.songs.items() if name in kept}
+    return dataclasses.replace(library, songs=songs, kits=tuple(kit for kit in library.kits if kit.name in kept))
+
+
+class RandomMixes:
+    """Draws batch ``i`` from ``(seed, i)`` alone, so that training resumes to the step.
+
+    A third of the mixtures are a song's own; the rest are stems that never met: of songs, single tracks of songs, kits,
+    one-shots and the synthesiser.
+
+    Parameters
+    ----------
+    library : Library
+        What to draw from.
+    batch_size, seed : int
+        Mixtures per batch; seed of the draw.
+    """
+
+    def __init__(self, library: Library, batch_size: int, seed: int) -> None:
+        self.library, self.batch_size, self.seed = library, batch_size, seed
+        self.samples = round(SECONDS * SPEC.sample_rate)
+        self._rendered = functools.lru_cache(maxsize=None)(self._render)
+
+    def batch(self, index: int) -> Mixes:
+        """Return batch ``index``; the same index always gives the same batch."""
+        rng = np.random.default_rng((self.seed, index))
+        return Mixes(torch.from_numpy(np.stack([self._item(rng) for _ in range(self.batch_size)])))
+
+    def _item(self, rng: np.random.Generator) -> np.ndarray:
+        stems = self._song(rng) if self.library.songs and rng.random() < 0.35 else self._meeting(rng)
+        if all(loudness(audio) < 1e-3 for audio in stems.values()):
+            stems[STEMS[rng.integers(len(STEMS))]] = self._synth(str(rng.choice(STEMS)), rng)
+        silence = np.zeros((2, self.samples), np.float32)
+        placed = np.stack([_vary(stems.get(name, silence), rng) for name in STEMS])
+        level = np.float32(10 ** (rng.uniform(-30, -12) / 20) / max(loudness(placed.sum(0)), 1e-4))
+        return np.asarray(placed * level, np.float32)
+
+    def _song(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """The stems of one song at one time, with a synthesised bass where there is none."""
+        tracks = self.library.songs[str(rng.choice(list(self.library.songs)))]
+        start = active_start(tracks[rng.integers(len(tracks))], self.samples, rng)
+        stems: dict[str, np.ndarray] = {}
+        for track in tracks:
+            if track.is_active(start, self.samples):
+                stems[track.stem_class] = stems.get(track.stem_class, np.float32(0)) + track.read(start, self.samples)
+        if "bass" not in stems and rng.random() < 0.6:
+            stems["bass"] = self._synth("bass", rng) * np.float32(rng.uniform(0.3, 1.2))
+        return stems
+
+    def _meeting(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Stems from anywhere at similar levels; one in seven is left out."""
+        stems: dict[str, np.ndarray] = {}
+        for name in STEMS:
+            if rng.random() < 0.85:
+                audio = self._any(name, rng)
+                stems[name] = audio * np.float32(_LEVEL / max(loudness(audio), 1e-3))
+        return stems
+
+    def _any(self, name: str, rng: np.random.Generator) -> np.ndarray:
+        songs = [tracks for tracks in self.library.songs.values() if any(t.stem_class == name for t in tracks)]
+        shots = self.library.samples.get(name, ())
+        shares = {
+            "songs": (0.2 if name == "bass" and len(songs) < 3 else 0.6) * bool(songs),
+            "kits": 0.3 * (name == "drums" and bool(self.library.kits)),
+            "shots": 0.1 * bool(shots),
+            "synth": 0.3,
+        }
+        weights = np.array(list(shares.values()))
+        source = str(rng.choice(list(shares), p=weights / weights.sum()))
+        if source == "synth":
+            return self._synth(name, rng)
+        if source == "shots":
+            return sequence(shots, self.samples, rng)
+        if source == "kits":
+            kit = self.library.kits[rng.integers(len(self.library.kits))]
+            start = active_start(kit.mix, self.samples, rng)
+            return add(kit.references[piece].read(start, self.samples) for piece in KIT_STEMS)
+        tracks = [track for track in songs[rng.integers(len(songs))] if track.stem_class == name]
+        chosen = tracks[rng.integers(len(tracks))]
+        start = active_start(chosen, self.samples, rng)
+        together = tracks if rng.random() < 0.6 else [chosen]
+        return add(track.read(start, self.samples) for track in together)
+
+    def _synth(self, name: str, rng: np.random.Generator) -> np.ndarray:
+        """A stretch of one of the rendered stems."""
+        audio = self._rendered(name, int(rng.integers(_RENDERED)))
+        start = int(rng.integers(audio.shape[1] - self.samples))
+        return audio[:, start : start + self.samples]
+
+    def _render(self, name: str, number: int) -> np.ndarray:
+        rng = np.random.default_rng((STEMS.index(name), number))
+        return render_stem(name, round(_RENDERED_SECONDS * SPEC.sample_rate), rng)
+
+
+def _vary(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Random gain, swapped channels, now and then mono or upside down."""
+    gain = 10 ** (rng.uniform(-9, 6) / 20) * (-1 if rng.random() < 0.2 else 1)
+    if rng.random() < 0.5:
+        audio = audio[::-1]
+    if rng.random() < 0.15:
+        audio = np.repeat(audio.mean(0, keepdims=True), 2, axis=0)
+    return np.asarray(audio * np.float32(gain), np.float32)

@@ -1,0 +1,78 @@
+"""Training the host's own small separators."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from stemprover.separation.layout import STEMS
+from stemprover.separation.trained import TRAINED_ON
+from stemprover.spectral.spec import SpectralSpec
+from stemprover.spectral.stft import power, stft
+from stemprover.training.mixes import Mixes
+
+__all__ = ["SeparationTask"]
+
+_COARSE = SpectralSpec(hop=1024)
+_TINY = 1e-6
+
+
+class SeparationTask:
+    """Absolute errors of waveforms and of compressed magnitudes, relative to the mixture's level.
+
+    Parameters
+    ----------
+    model : nn.Module
+        ``[batch, 2, samples] -> [batch, 4, 2, samples]``; also has ``save_pretrained``.
+    heard : sequence of str
+        Songs and kits that it trains on; written beside the weights, so that cross-fitting can be enforced.
+    """
+
+    def __init__(self, model: nn.Module, heard: Sequence[str]) -> None:
+        self.model, self.heard = model, tuple(heard)
+
+    def trainable(self) -> nn.Module:
+        """The separator."""
+        return self.model
+
+    def loss(self, batch: Mixes, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
+        """Waveform and magnitude errors of all stems."""
+        del generator  # the draw of the mixtures is all the chance there is
+        mixture = batch.mixture
+        estimate = self.model(mixture)
+        with torch.autocast(mixture.device.type, enabled=False):
+            level = mixture.square().mean((1, 2)).sqrt()[:, None, None, None] + _TINY
+            estimate, truth = estimate / level, batch.stems / level
+            waveform = (estimate - truth).abs().mean()
+            magnitude = (_compressed(estimate) - _compressed(truth)).abs().mean()
+        return waveform + magnitude, {"waveform": waveform.item(), "magnitude": magnitude.item()}
+
+    def validate(self, batch: Mixes) -> Mapping[str, float]:
+        """Mean SDR in dB per stem where it sounds; a network that says nothing has 0."""
+        self.model.eval()
+        mixture = batch.mixture
+        estimate = self.model(mixture)
+        self.model.train()
+        wanted = batch.stems.square().sum((2, 3))
+        missed = (estimate - batch.stems).square().sum((2, 3))
+        sounds = wanted > 1e-3 * mixture.square().sum((1, 2))[:, None]
+        ratio = 10 * torch.log10((wanted + _TINY) / (missed + _TINY))
+        shown = {name: ratio[:, k][sounds[:, k]] for k, name in enumerate(STEMS)}
+        return {f"sdr_db_{name}": values.mean().item() if len(values) else 0.0 for name, values in shown.items()}
+
+    def save(self, folder: Path) -> None:
+        """Write weights, configuration and what was heard."""
+        self.model.eval()
+        self.model.save_pretrained(folder, safe_serialization=True)  # type: ignore[operator]
+        self.model.train()
+        (folder / TRAINED_ON).write_text(json.dumps({"heard": sorted(self.heard)}, indent=2) + "\n", encoding="utf-8")
+
+
+def _compressed(audio: Tensor) -> Tensor:
+    """Magnitude of the sum of both channels to the power 0.3; half the hop would cost twice as much."""
+    scaled = stft(audio.sum(2), _COARSE) / _COARSE.n_fft**0.5
+    return (power(scaled) + 1e-5).pow(0.15)
