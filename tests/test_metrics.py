@@ -294,7 +294,7 @@ def test_bss_eval_needs_the_whole_set() -> None:
 
 def test_bss_eval_tells_bleed_from_artifacts() -> None:
     if importlib.util.find_spec("museval") is None:
-        pytest.skip("museval comes with stemprover[bench]")
+        pytest.skip("museval comes with stemprover[evaluate]")
     stems = {"vocals": noise(0, 2, 8000), "drums": noise(1, 2, 8000)}
     bleeding = {name: audio + 0.3 * stems["drums" if name == "vocals" else "vocals"] for name, audio in stems.items()}
     noisy = {name: audio + 0.3 * noise(7, 2, 8000) for name, audio in stems.items()}
@@ -306,7 +306,7 @@ def test_bss_eval_tells_bleed_from_artifacts() -> None:
 
 @pytest.mark.parametrize(("function", "module"), [(pesq, "pesq"), (stoi, "pystoi")])
 def test_speech_metrics_prefer_the_cleaner_estimate(function, module) -> None:
-    pytest.importorskip(module, reason=f"{module} comes with stemprover[bench]")
+    pytest.importorskip(module, reason=f"{module} comes with stemprover[evaluate]")
     seconds = np.arange(3 * 16_000) / 16_000
     gate = np.sin(2 * np.pi * 2.3 * seconds) > -0.3
     voice = sum(np.sin(2 * np.pi * k * (140 + 15 * np.sin(9 * seconds)) * seconds) / k for k in range(1, 12))
@@ -318,5 +318,5 @@ def test_speech_metrics_prefer_the_cleaner_estimate(function, module) -> None:
 
 def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pystoi", None)
-    with pytest.raises(OptionError, match=r"stemprover\[bench\]"):
+    with pytest.raises(OptionError, match=r"stemprover\[evaluate\]"):
         stoi(noise(), noise(), RATE)

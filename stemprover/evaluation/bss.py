@@ -1,4 +1,4 @@
-"""Metrics from other packages: BSS Eval v4, PESQ and STOI (extra ``stemprover[bench]``)."""
+"""Metrics from other packages: BSS Eval v4, PESQ and STOI (extra ``stemprover[evaluate]``)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SPEECH_RATE = 16_000
 
 
 def _missing(module: str) -> OptionError:
-    return OptionError(f"the package {module}", "no such package installed", "run: pip install 'stemprover[bench]'")
+    return OptionError(f"the package {module}", "no such package installed", "run: pip install 'stemprover[evaluate]'")
 
 
 def _need(module: str) -> ModuleType:
