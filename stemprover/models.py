@@ -89,7 +89,8 @@ class Models:
         if self._pipeline is None:
             from stemprover.restoration.weights import load_pipeline
 
-            with _LOADING:
+            # The first to ask may be a repair in inference mode; weights made there could never take an adapter.
+            with _LOADING, torch.inference_mode(False):
                 self._pipeline = load_pipeline(self.base).to(self.device)
         return self._pipeline
 
