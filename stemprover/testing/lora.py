@@ -34,11 +34,12 @@ class LoraContract(RepairContract):
         return Settings(adapters=(choice,), quality="fast", strength=min(1.0, strength), seed=seed)
 
     def test_scale_zero_is_the_base(self) -> None:
-        """Loaded at scale 0, the adapter changes not one bit of what the base computes."""
+        """Switched off after it was used, the adapter leaves not one bit behind in what the base computes."""
         models, condition = models_of(self.base), _condition(1)
         models.load_adapters([self.plugin], self.plugins())
-        without = models.restore(condition, {}, [0], 1)
-        assert torch.equal(models.restore(condition, {self.plugin: 0.0}, [0], 1), without)
+        before = models.restore(condition, {}, [0], 1)
+        assert models.restore(condition, {self.plugin: 1.0}, [0], 1).isfinite().all()
+        assert torch.equal(models.restore(condition, {self.plugin: 0.0}, [0], 1), before)
 
     def test_alone_and_in_a_batch_it_does_the_same(self) -> None:
         """Segments that are repaired together do not influence each other, so that files may be cut anywhere."""

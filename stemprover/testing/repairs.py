@@ -62,7 +62,9 @@ class RepairContract(PluginContract):
     def enhance(self, audio: np.ndarray, sample_rate: int, settings: Settings | None = None) -> Enhanced:
         """Repair an array of samples from start to end, with this plugin alone."""
         with Stem.from_array(audio, sample_rate) as stem:
-            return self.enhancer().enhance(stem, self.settings() if settings is None else settings)
+            done = self.enhancer().enhance(stem, self.settings() if settings is None else settings)
+        assert not done.faults, "it failed within a run, and the host went on without it"
+        return done
 
     def enhancer(self) -> Enhancer:
         """Return an enhancer that knows this plugin only."""
@@ -81,7 +83,6 @@ class RepairContract(PluginContract):
         assert str(done.native.dtype) == done.stem.format.native_dtype
         if dtype == "int16":
             assert not (done.native % 65_536).any(), "16-bit samples are multiples of 65536 in 32 bits"
-        assert not done.faults
 
     def test_silence_stays_silent(self) -> None:
         """Digital silence comes back as digital silence."""
@@ -135,4 +136,5 @@ class RepairContract(PluginContract):
         if pair.mixture is not None:
             mixture = Stem.from_array(in_format(pair.mixture, "float32"), pair.sample_rate, "generic", "mixture")
         done = self.enhancer().enhance_set(StemSet((stem,), mixture), self.settings())[0]
+        assert not done.faults
         return si_sdr(pair.clean, done.audio) - si_sdr(pair.clean, pair.degraded)
