@@ -16,7 +16,7 @@ from typing import Any
 from stemprover.errors import ManifestError, PluginError
 from stemprover.plugins import fields
 from stemprover.plugins.manifest import KINDS
-from stemprover.plugins.packages import canonical
+from stemprover.plugins.packages import DISTRIBUTION, canonical
 from stemprover.plugins.places import places_of_environment, read_place
 from stemprover.plugins.versions import valid_range
 
@@ -24,7 +24,6 @@ __all__ = ["REGISTRY_FILE", "REGISTRY_VERSION", "Registry", "RegistryEntry", "in
 
 REGISTRY_FILE = Path(__file__).parent.parent / "registry.yaml"
 REGISTRY_VERSION = 1
-_DISTRIBUTION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
 _URL = re.compile(r"https://[\w./~%#?=&+-]{1,300}", re.ASCII)
 _WHEEL = re.compile(r"https://[\w./~%+-]{1,300}\.whl", re.ASCII)
 _COMMIT = re.compile(rf"(?:{fields.HUB_ID.pattern})@(?:{fields.COMMIT.pattern})", re.ASCII)
@@ -207,7 +206,7 @@ def _parse(item: Mapping[str, Any], source: str) -> RegistryEntry:
     entry = RegistryEntry(
         name=fields.text(item, "name", fields.NAME, "lower-case letters, digits, '.', '_' and '-'"),
         kind=kind,
-        distribution=on_hub or fields.text(item, "distribution", _DISTRIBUTION, "a distribution name"),
+        distribution=on_hub or fields.text(item, "distribution", DISTRIBUTION, "a distribution name"),
         summary=fields.one_line(item, "summary"),
         license=fields.one_line(item, "license", limit=64),
         host=host,

@@ -21,18 +21,22 @@ if TYPE_CHECKING:
     from importlib.metadata import Distribution
 
 __all__ = [
+    "DISTRIBUTION",
     "ENTRY_POINT_GROUP",
     "ORIGIN_NAME",
     "Package",
     "canonical",
     "folder_package",
+    "folder_source",
     "installed_packages",
+    "is_hub_folder",
     "user_folder",
 ]
 
 ENTRY_POINT_GROUP = "stemprover.plugins"
 ORIGIN_NAME = "origin.json"
 """Beside the manifest of an adapter from the hub: its repository and commit."""
+DISTRIBUTION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
 _PACKAGE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
 _HEADERS = {"name", "version"}
 
@@ -84,19 +88,27 @@ def user_folder() -> Path:
     return config_dir() / "plugins"
 
 
-def folder_package(folder: Path) -> Package:
-    """Describe a folder of :func:`user_folder`; its version is the commit."""
+def is_hub_folder(folder: Path) -> bool:
+    """Tell whether a plugin's folder lies in :func:`user_folder`."""
+    return folder.parent == user_folder()
+
+
+def folder_source(folder: Path) -> str:
+    """Return ``hf:owner/repository@commit`` of a folder of :func:`user_folder`, empty when it is not known."""
     try:
-        text = (folder / ORIGIN_NAME).read_bytes()[:4096].decode("utf-8")
-        origin = json.loads(text)
+        origin = json.loads((folder / ORIGIN_NAME).read_bytes()[:4096].decode("utf-8"))
         repository, revision = origin["hub"], origin["revision"]
         known = HUB_ID.fullmatch(repository) and COMMIT.fullmatch(revision)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        known = None
-    shown = folder.name if folder.name.isprintable() else ascii(folder.name)
-    if not known:
-        return Package(shown[:64], f"folder {shown[:64]}", "", folder, data_only=True)
-    return Package(shown[:64], f"hf:{repository}", revision[:12], folder, data_only=True)
+        return ""
+    return f"hf:{repository}@{revision}" if known else ""
+
+
+def folder_package(folder: Path) -> Package:
+    """Describe a folder of :func:`user_folder`; its version is the commit."""
+    shown = (folder.name if folder.name.isprintable() else ascii(folder.name))[:64]
+    repository, _, revision = folder_source(folder).partition("@")
+    return Package(shown, repository or f"folder {shown}", revision[:12], folder, data_only=True)
 
 
 def _folder_packages() -> Iterator[Package]:
