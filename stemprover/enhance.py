@@ -148,8 +148,19 @@ class Enhancer:
         plan = self._route(stem, analysis, settings, plan_only)
         timings = {"detect": time.perf_counter() - begin}
         segments = _segments(plan, analysis)
-        faults = tuple(self.runner.faults)
-        return Enhanced(stem, settings, plan, analysis.detections, analysis.lanes, segments, timings, faults=faults)
+        found = {one.artifact for one in analysis.detections}
+        meanings = {kind.name: kind.summary for kind in self.runner.artifact_types() if kind.name in found}
+        return Enhanced(
+            stem,
+            settings,
+            plan,
+            analysis.detections,
+            analysis.lanes,
+            segments,
+            timings,
+            faults=tuple(self.runner.faults),
+            meanings=meanings,
+        )
 
     def _route(self, stem: Stem, analysis: Analysis, settings: Settings, plan_only: bool) -> Plan:
         """Choose adapters, and others for those that cannot be loaded."""

@@ -10,7 +10,7 @@ import pytest
 from stemprover_loudness.hooks import LOG_VARIABLE, Loudness
 from stemprover_loudness.meter import SILENT_LUFS, loudness
 
-from stemprover.evaluation.metrics import compare
+from stemprover.evaluation import Metric
 from stemprover.plugins import FileEvent, PluginRunner, SegmentEvent, find
 
 RATE = 48_000
@@ -51,12 +51,12 @@ def test_silence_short_audio_and_surround() -> None:
     assert loudness(five, RATE) == pytest.approx(-3.0 + 1.5, abs=0.1)
 
 
-def test_the_metric_is_there_for_reports() -> None:
+def test_the_metric_compares_levels() -> None:
     metric = PluginRunner([find("loudness")]).metrics()["loudness_error"]
+    assert isinstance(metric, Metric)
     reference = sine(-20.0)
-    rows = compare(reference, 2.0 * reference, reference, RATE, names=(), extra=(metric,))
-    assert rows["Loudness error"]["before"] == pytest.approx(6.02, abs=0.01)
-    assert rows["Loudness error"]["after"] == 0.0
+    assert metric.function(reference, 2.0 * reference, RATE) == pytest.approx(6.02, abs=0.01)
+    assert metric.function(reference, reference, RATE) == metric.best
 
 
 def test_the_log_says_what_happened_to_each_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
