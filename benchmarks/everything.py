@@ -19,12 +19,13 @@ ARTIFACT = "bleed/drums"
 class FlagEverything:
     """Answers the same for every cell; see :class:`stemprover.detection.types.Detector`."""
 
-    artifacts = (ARTIFACT,)
+    def __init__(self, artifact: str = ARTIFACT) -> None:
+        self.artifacts = (artifact,)
 
     def score(self, block: AnalysisBlock) -> Mapping[str, CellScores]:
         """Return probability 1 and severity 0.5 everywhere."""
         shape = (n_cells(block.audio.shape[-1]), SPEC.n_cell_bands)
-        return {ARTIFACT: CellScores(np.ones(shape, np.float32), np.full(shape, 0.5, np.float32))}
+        return {self.artifacts[0]: CellScores(np.ones(shape, np.float32), np.full(shape, 0.5, np.float32))}
 
 
 PLUGIN = Plugin(

@@ -13,11 +13,26 @@ from quality_separators import repeating_pattern, spatial_wiener
 
 from stemprover.data.dtln import find_models, separate_with_dtln
 from stemprover.data.library import KIT_STEMS
+from stemprover.separation.layout import STEMS
+from stemprover.separation.trained import find_separators
 from stemprover.spectral.spec import SPEC
 
-__all__ = ["CLEAN", "KITS", "SONG", "TEST_KITS", "Item", "clean_items", "excerpt_start", "kit_items", "song_items"]
+__all__ = [
+    "CLEAN",
+    "KITS",
+    "SONG",
+    "SYNTHETIC",
+    "TEST_KITS",
+    "Item",
+    "clean_items",
+    "cut",
+    "excerpt_start",
+    "kit_items",
+    "neural_items",
+    "song_items",
+]
 
-SONG, KITS, CLEAN = "song", "kits", "clean"
+SONG, KITS, SYNTHETIC, CLEAN = "song", "kits", "synthetic", "clean"
 TEST_KITS = ("detroit_garage", "east_bay")
 _TEST_SONG = "caesium"
 
@@ -38,6 +53,8 @@ class Item:
         By stem class, float64 ``[2, samples]`` at 44.1 kHz; every estimate has a reference.
     mixture : ndarray
         What was separated.
+    errors : Mapping[str, Mapping[str, ndarray]]
+        By stem, what was added to the reference by cause, where that is known exactly.
     """
 
     group: str
@@ -47,6 +64,7 @@ class Item:
     references: Stems
     estimates: Stems
     mixture: np.ndarray
+    errors: Mapping[str, Stems] = dataclasses.field(default_factory=dict)
 
 
 def song_items(data: Path, seconds: float) -> Iterator[Item]:
@@ -66,29 +84,72 @@ def song_items(data: Path, seconds: float) -> Iterator[Item]:
         yield Item(SONG, _TEST_SONG, "DTLN", "yes, other songs", halves, estimates, mixture)
 
 
+def neural_items(data: Path, seconds: float, folder: Path, seen: str) -> Iterator[Item]:
+    """Yield the test song, separated by every network below a folder (``stemprover train separator``).
+
+    None of them may have heard the song. A stem that the song lacks has silence as reference.
+    """
+    stems = _cut_song(data / "multitrack", seconds)
+    if not stems:
+        return
+    mixture = np.sum(list(stems.values()), axis=0)
+    references = {name: stems.get(name, np.zeros_like(mixture)) for name in STEMS}
+    for separator in find_separators(folder):
+        parts = separator.separate(mixture.astype(np.float32), (_TEST_SONG,)).astype(np.float64)
+        name = f"{separator.architecture} ({separator.folder.relative_to(folder)})"
+        yield Item(SONG, _TEST_SONG, name, seen, references, dict(zip(STEMS, parts, strict=True)), mixture)
+
+
 def kit_items(data: Path, seconds: float) -> Iterator[Item]:
     """Yield LarsNet's outputs for the test kits."""
     for kit in TEST_KITS:
         folder = data / "drumkits" / kit
         if not (folder / "mix.mp3").is_file():
             continue
-        references = {name: _read(folder / f"ref.{name}.mp3", seconds) for name in KIT_STEMS}
-        estimates = {name: _read(folder / "LarsNet" / f"{name}.mp3", seconds) for name in KIT_STEMS}
-        mixture = _read(folder / "mix.mp3", seconds)
+        references = {name: _read(folder / f"ref.{name}.mp3") for name in KIT_STEMS}
+        estimates = {name: _read(folder / "LarsNet" / f"{name}.mp3") for name in KIT_STEMS}
+        mixture = _read(folder / "mix.mp3")
+        samples = round(seconds * SPEC.sample_rate)
+        start = excerpt_start(references, samples)
+        references, estimates = (
+            {name: audio[:, start : start + samples] for name, audio in stems.items()}
+            for stems in (references, estimates)
+        )
+        mixture = mixture[:, start : start + samples]
         yield Item(KITS, kit, "LarsNet", "yes, other kits", references, estimates, mixture)
 
 
 def clean_items(items: Sequence[Item]) -> Iterator[Item]:
     """Yield the true stems of the given items as if they came from a separator, each piece once."""
     for item in {item.song: item for item in reversed(items)}.values():
-        yield dataclasses.replace(item, group=CLEAN, separator="none", seen="-", estimates=item.references)
+        played = {name: audio for name, audio in item.references.items() if audio.any()}
+        yield dataclasses.replace(
+            item, group=CLEAN, separator="none", seen="-", references=played, estimates=played, errors={}
+        )
+
+
+def cut(item: Item, seconds: float) -> Item:
+    """Return the first part of an item."""
+    samples = round(seconds * SPEC.sample_rate)
+
+    def shorter(stems: Stems) -> Stems:
+        return {name: audio[:, :samples] for name, audio in stems.items()}
+
+    return dataclasses.replace(
+        item,
+        references=shorter(item.references),
+        estimates=shorter(item.estimates),
+        mixture=item.mixture[:, :samples],
+        errors={name: shorter(errors) for name, errors in item.errors.items()},
+    )
 
 
 def excerpt_start(stems: Stems, samples: int, step: int = SPEC.sample_rate) -> int:
-    """Return where an excerpt of ``samples`` samples holds the most of every stem, each relative to its own total."""
+    """Return where an excerpt of ``samples`` samples holds most of every stem that plays, relative to its own total."""
     total = next(iter(stems.values())).shape[-1]
     starts = range(0, max(total - samples, 0) + 1, step)
-    energies = [np.concatenate([[0.0], np.cumsum(np.square(audio).sum(0))]) for audio in stems.values()]
+    played = [audio for audio in stems.values() if audio.any()]
+    energies = [np.concatenate([[0.0], np.cumsum(np.square(audio).sum(0))]) for audio in played]
     least = [min((energy[min(at + samples, total)] - energy[at]) / energy[-1] for energy in energies) for at in starts]
     return starts[int(np.argmax(least))]
 
@@ -109,9 +170,8 @@ def _cut_song(folder: Path, seconds: float) -> dict[str, np.ndarray]:
     return {name: audio[:, start : start + samples] * (0.9 / peak) for name, audio in stems.items()}
 
 
-def _read(path: Path, seconds: float | None = None) -> np.ndarray:
+def _read(path: Path) -> np.ndarray:
     audio, rate = soundfile.read(path, dtype="float64", always_2d=True)
     if rate != SPEC.sample_rate:
         raise ValueError(f"{path} has {rate} Hz, the sets are at {SPEC.sample_rate} Hz")
-    stop = None if seconds is None else round(seconds * rate)
-    return np.ascontiguousarray(np.broadcast_to(audio[:stop].T, (2, len(audio[:stop]))))
+    return np.ascontiguousarray(np.broadcast_to(audio.T, (2, len(audio))))

@@ -48,7 +48,7 @@ def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
 
 def percent(share: float | None, digits: int = 1) -> str:
     """Return a share as percentage, a dash for ``None`` and NaN."""
-    return "-" if share is None or math.isnan(share) else f"{100 * share:.{digits}f} %"
+    return "-" if share is None or math.isnan(share) else f"{number(100 * share, digits)} %"
 
 
 def verdict(met: bool | None) -> str:

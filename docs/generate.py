@@ -1,25 +1,44 @@
-"""Write ``docs/cli.md`` from the command line's own help; ``--check`` only compares.
+"""Write what the docs repeat from elsewhere; ``--check`` only compares.
 
-python docs/generate.py [--check]
+    python docs/generate.py [--check]
+
+* ``docs/cli.md`` from the command line's own help,
+* ``stemprover/registry.yaml``: the metrics of the plugins in this repository, from their manifests,
+* ``docs/plugins/registry.md`` from the registry.
 """
 
 from __future__ import annotations
 
+import json
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
+import yaml
 
 from stemprover.cli.main import cli
+from stemprover.plugins.index import REGISTRY_FILE
 
-TARGET = Path(__file__).with_name("cli.md")
+DOCS = Path(__file__).parent
+TARGET = DOCS / "cli.md"
+REGISTRY_PAGE = DOCS / "plugins" / "registry.md"
 WIDTH = 100
 HEAD = """# Command line
 
 Generated from the commands' own help by `make docs`; a test compares.
 
 Exit codes: 0 done, 2 bad input or a file that could not be used (one line on stderr for each), 130 interrupted.
+"""
+REGISTRY_HEAD = """# Known plugins
+
+Generated from [`registry.yaml`](../../stemprover/registry.yaml) by `make docs`; a test compares. `stemprover plugins
+search` finds them by word, artifact or stem, `stemprover plugins install NAME` installs them. *Gain* is what the
+plugin's own manifest says was measured, in dB of SI-SDR on pairs of its artifact, and *harm* the loss on clean stems.
+
+| name | kind | artifacts | stems | summary | gain | harm | licence | base | distribution |
+|---|---|---|---|---|---:|---:|---|---|---|
 """
 
 
@@ -41,16 +60,69 @@ def _context(command: click.Command, name: str, parent: click.Context | None = N
 
 
 def render() -> str:
-    """Return the whole page."""
+    """Return the whole page of the command line."""
     return "\n".join((HEAD, *sections(cli, _context(cli, "stemprover"))))
+
+
+def measured() -> dict[str, Mapping[str, float | str]]:
+    """Metrics of the plugins in this repository, by name."""
+    manifests = (*DOCS.parent.glob("plugins/*/*/stemprover.json"), *DOCS.parent.glob("detectors/*/stemprover.json"))
+    read = (json.loads(path.read_text(encoding="utf-8")) for path in manifests)
+    return {manifest["name"]: manifest.get("metrics", {}) for manifest in read}
+
+
+def render_registry() -> str:
+    """Return the registry with the metrics of this repository's plugins; all else is edited by hand."""
+    known = measured()
+    head, *entries = re.split(r"(?m)^(?=  - name: )", REGISTRY_FILE.read_text(encoding="utf-8"))
+    done = [head]
+    for entry in entries:
+        metrics = known.get(entry.split("\n", 1)[0].removeprefix("  - name: ").strip())
+        if metrics is not None:
+            entry = re.sub(r"(?m)^    metrics: .*\n", "", entry)
+            flow = yaml.safe_dump(dict(metrics), default_flow_style=True, sort_keys=False, width=10_000)
+            line = f"    metrics: {flow}" if metrics else ""
+            body = entry.rstrip("\n")
+            entry = f"{body}\n{line}{entry[len(body) + 1 :]}"
+        done.append(entry)
+    return "".join(done)
+
+
+def render_registry_page() -> str:
+    """Return the page of known plugins."""
+    rows = []
+    for entry in yaml.safe_load(render_registry())["plugins"]:
+        gain, harm = (entry.get("metrics", {}).get(key) for key in ("si_sdr_gain_db", "clean_harm_db"))
+        cells = (
+            f"`{entry['name']}`",
+            entry["kind"],
+            ", ".join(entry.get("artifacts", ())),
+            ", ".join(entry.get("stems", ())) or "any",
+            entry["summary"],
+            "" if gain is None else f"{gain:+.2f}",
+            "" if harm is None else f"{harm:.2f}",
+            entry["license"],
+            entry.get("base", ""),
+            f"`{entry.get('distribution') or 'hf:' + entry['hub']}`",
+        )
+        rows.append("| " + " | ".join(cells) + " |\n")
+    return REGISTRY_HEAD + "".join(rows)
+
+
+def pages() -> dict[Path, str]:
+    """Return every generated file and what belongs in it."""
+    return {TARGET: render(), REGISTRY_FILE: render_registry(), REGISTRY_PAGE: render_registry_page()}
 
 
 def main(arguments: list[str]) -> int:
     """Write or compare; returns the exit code."""
-    page = render()
-    if "--check" in arguments:
-        return int(not TARGET.is_file() or TARGET.read_text(encoding="utf-8") != page)
-    TARGET.write_text(page, encoding="utf-8")
+    for path, text in pages().items():
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            continue
+        if "--check" in arguments:
+            return 1
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
     return 0
 
 

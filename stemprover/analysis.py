@@ -10,15 +10,19 @@ import torch
 from torch import Tensor
 
 from stemprover.detection import (
+    DEFAULT_RULES,
     AnalysisBlock,
     CellScores,
     Detection,
     Detector,
+    ThresholdRule,
     block_levels,
     concatenate_scores,
     detect_cells,
-    rules_of,
 )
+from stemprover.detection.thresholds import own_rules
+from stemprover.plugins import PluginRunner
+from stemprover.plugins.fields import ARTIFACT, printable
 from stemprover.progress import Progress
 from stemprover.spectral.segments import envelope_db
 from stemprover.spectral.spec import SPEC
@@ -28,6 +32,7 @@ from stemprover.timebase import Timebase, match_channels
 __all__ = ["Analysis", "analyse", "read_siblings", "read_sum_of_siblings"]
 
 CELL = SPEC.cell_frames * SPEC.hop
+_Scores = Mapping[str, CellScores]
 _BLOCK_CELLS = 48
 _CONTEXT_CELLS = 1
 
@@ -73,14 +78,16 @@ def read_sum_of_siblings(stems: StemSet, stem: Stem, timebase: Timebase, start: 
     return torch.stack(list(siblings.values())).sum(0) if siblings else None
 
 
-def analyse(stems: StemSet, stem: Stem, detectors: Sequence[Detector], progress: Progress) -> Analysis:
-    """Read a stem once, in blocks, and let every detector score it.
+def analyse(
+    stems: StemSet, stem: Stem, detectors: Sequence[Detector], progress: Progress, runner: PluginRunner
+) -> Analysis:
+    """Read a stem once, in blocks, and let every detector score it; ``runner`` leaves out one that fails.
 
     Every sample is decoded here, before anything is written, so a damaged file is found in time.
     """
     timebase = Timebase(stem.format.sample_rate)
     total = timebase.length(stem.format.samples)
-    scores: list[list[Mapping[str, CellScores]]] = [[] for _ in detectors]
+    witnesses = [_Witness(detector, runner) for detector in detectors]
     levels, envelopes = [], []
     progress.start("detect", total)
     for start, stop in _blocks(total):
@@ -92,17 +99,17 @@ def analyse(stems: StemSet, stem: Stem, detectors: Sequence[Detector], progress:
         envelopes.append(envelope_db(inside.numpy(), SPEC.hop))
         if detectors:
             block = AnalysisBlock(audio, read_siblings(stems, stem, timebase, first, last), stem.stem_class)
-            levels.append(block_levels(block)[kept])
-            for place, detector in enumerate(detectors):
-                scores[place].append(_cut(detector.score(block), kept))
+            level = block_levels(block)
+            levels.append(level[kept])
+            for witness in witnesses:
+                witness.hear(block, level.shape, kept)
         progress.advance("detect", min(stop, total) - start)
     progress.finish("detect")
     duration = stem.format.samples / stem.format.sample_rate
     envelope = np.concatenate(envelopes)
     if not detectors:
         return Analysis((), {}, envelope)
-    by_name = {name: found for part in scores for name, found in concatenate_scores(part).items()}
-    rules = rules_of(detectors, alone=not stems.siblings(stem) and stems.mixture is None)
+    by_name, rules = _answers(witnesses, alone=not stems.siblings(stem) and stems.mixture is None)
     detections = detect_cells(by_name, np.concatenate(levels), rules, duration_s=duration)
     nyquist = stem.format.sample_rate / 2
     inside_band = tuple(found for found in detections if found.low_hz < nyquist)
@@ -117,5 +124,48 @@ def _blocks(total: int) -> Iterator[tuple[int, int]]:
         yield start, start + cells * CELL
 
 
-def _cut(scores: Mapping[str, CellScores], kept: slice) -> dict[str, CellScores]:
-    return {name: CellScores(s.probability[kept], s.severity[kept]) for name, s in scores.items()}
+class _Witness:
+    """A detector and what it said so far; once it failed, nothing that it said counts."""
+
+    def __init__(self, detector: Detector, runner: PluginRunner) -> None:
+        self.detector, self.runner = detector, runner
+        self.scores: list[_Scores] = []
+
+    def hear(self, block: AnalysisBlock, shape: tuple[int, ...], kept: slice) -> None:
+        """Score a block of cells of this shape and keep some of them."""
+        wanted = set(self.scores[0]) if self.scores else None
+        found = self.runner.guard(self.detector, lambda: _checked(self.detector.score(block), shape, wanted))
+        if found is not None:
+            cut = {name: CellScores(s.probability[kept], s.severity[kept]) for name, s in found.items()}
+            self.scores.append(cut)
+
+    def rules(self, alone: bool) -> dict[str, ThresholdRule] | None:
+        """Ask for thresholds; ``None`` if the detector failed, now or before."""
+        return self.runner.guard(self.detector, lambda: own_rules(self.detector, alone))
+
+
+def _checked(scores: _Scores, shape: tuple[int, ...], wanted: set[str] | None) -> _Scores:
+    """Return scores as they should be; what is odd about them is the detector's fault and must be found in its turn."""
+    if wanted is not None and set(scores) != wanted:
+        raise ValueError(f"scores for {sorted(scores)} after scores for {sorted(wanted)}")
+    for name, one in scores.items():
+        if not isinstance(name, str) or not ARTIFACT.fullmatch(name):
+            raise ValueError(f"scores for {printable(name)}, which is no artifact's name")
+        for values in (one.probability, one.severity):
+            if np.shape(values) != shape:
+                raise ValueError(f"scores of shape {np.shape(values)} for {name}, cells are {shape}")
+            if not np.isfinite(values).all():
+                raise ValueError(f"NaN or infinity in the scores for {name}")
+    return scores
+
+
+def _answers(witnesses: Sequence[_Witness], alone: bool) -> tuple[dict[str, CellScores], dict[str, ThresholdRule]]:
+    """Scores of the whole stem, and rules, by artifact, of all detectors that did not fail."""
+    scores: dict[str, CellScores] = {}
+    rules: dict[str, ThresholdRule] = {}
+    for witness in witnesses:
+        brought = witness.rules(alone)
+        if brought is not None:
+            scores |= concatenate_scores(witness.scores)
+            rules = {**brought, **rules}
+    return scores, {**DEFAULT_RULES, **rules}

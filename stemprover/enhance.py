@@ -11,26 +11,23 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-from torch import Tensor
 
 from stemprover.analysis import Analysis, analyse
 from stemprover.detection import Detection, Detector
 from stemprover.enhanced import Enhanced, Settings
-from stemprover.errors import OptionError
+from stemprover.errors import OptionError, PluginError
 from stemprover.models import Models
+from stemprover.networks import Networks
 from stemprover.output import Rendered, render_set
 from stemprover.plugins import FileEvent, Plugin, PluginRunner, installed
 from stemprover.progress import Progress, Silent
 from stemprover.render import MAX_SEGMENT_S, Renderer, Stages
-from stemprover.restoration.control import Condition
 from stemprover.routing import AdapterChoice, Plan, route
 from stemprover.spectral.segments import Segment, onset_strength, plan_segments
 from stemprover.spectral.spec import SPEC
 from stemprover.stems import Stem, StemSet
-from stemprover.synthesis.base import Vocoder, VocoderInput
 
 __all__ = ["AdapterChoice", "Enhanced", "Enhancer", "Settings"]
 
@@ -55,6 +52,7 @@ class Enhancer:
         self.plugins = tuple(plugins)
         self.runner = PluginRunner(self.plugins)
         self._detectors = None if detectors is None else tuple(detectors)
+        self._unusable: list[str] = []
 
     @classmethod
     def from_pretrained(
@@ -116,7 +114,7 @@ class Enhancer:
         """Repair the stems of a set, each with what the others know; ``outputs`` holds one path per stem."""
         settings, progress = settings or Settings(), progress or Silent()
         settings.validate(stems)
-        found = [self._plan(stems, stem, settings, progress) for stem in stems.stems]
+        found = [self._plan(stems, stem, settings, progress, plan_only) for stem in stems.stems]
         if plan_only:
             return tuple(found)
         renderers = [self._renderer(stems, one, progress) for one in found]
@@ -141,51 +139,79 @@ class Enhancer:
         settings = Settings(auto_detect=True)
         return self.enhance(source, settings, mixture=mixture, progress=progress, plan_only=True).detections
 
-    def _plan(self, stems: StemSet, stem: Stem, settings: Settings, progress: Progress) -> Enhanced:
+    def _plan(self, stems: StemSet, stem: Stem, settings: Settings, progress: Progress, plan_only: bool) -> Enhanced:
         begin = time.perf_counter()
         detectors = self._load_detectors() if settings.auto_detect else ()
-        analysis = analyse(stems, stem, detectors, progress)
-        plan = route(
-            analysis.detections,
-            self.plugins,
-            stem_class=stem.stem_class,
-            duration_s=stem.format.samples / stem.format.sample_rate,
-            nyquist_hz=stem.format.sample_rate / 2,
-            auto_detect=settings.auto_detect,
-            adapters=settings.adapters,
-            without=settings.without,
-            strength=settings.strength,
-            generic=settings.generic,
-        )
+        analysis = analyse(stems, stem, detectors, progress, self.runner)
+        if settings.auto_detect:
+            self._load_detectors()  # an answer that no detector gave is none
+        plan = self._route(stem, analysis, settings, plan_only)
         timings = {"detect": time.perf_counter() - begin}
         segments = _segments(plan, analysis)
-        return Enhanced(stem, settings, plan, analysis.detections, analysis.lanes, segments, timings)
+        found = {one.artifact for one in analysis.detections}
+        meanings = {kind.name: kind.summary for kind in self.runner.artifact_types() if kind.name in found}
+        return Enhanced(
+            stem,
+            settings,
+            plan,
+            analysis.detections,
+            analysis.lanes,
+            segments,
+            timings,
+            faults=tuple(self.runner.faults),
+            meanings=meanings,
+        )
+
+    def _route(self, stem: Stem, analysis: Analysis, settings: Settings, plan_only: bool) -> Plan:
+        """Choose adapters, and others for those that cannot be loaded."""
+        while True:
+            plan = route(
+                analysis.detections,
+                self.plugins,
+                stem_class=stem.stem_class,
+                duration_s=stem.format.samples / stem.format.sample_rate,
+                nyquist_hz=stem.format.sample_rate / 2,
+                auto_detect=settings.auto_detect,
+                adapters=settings.adapters,
+                without=(*settings.without, *self._unusable),
+                strength=settings.strength,
+                generic=settings.generic,
+            )
+            if plan_only or self._load_adapters(plan, settings):
+                return plan
+
+    def _load_adapters(self, plan: Plan, settings: Settings) -> bool:
+        """Load what a plan needs; one that the user did not ask for and that cannot be loaded is reported instead."""
+        named = {choice.name for choice in settings.adapters}
+        before = len(self._unusable)
+        for name in sorted({item.adapter for item in plan.items}):
+            try:
+                self.models.load_adapters([name], self.plugins)
+            except PluginError as error:
+                if name in named:
+                    raise
+                self.runner.report(name, error)
+                self._unusable.append(name)
+        return len(self._unusable) == before
 
     def _load_detectors(self) -> tuple[Detector, ...]:
+        """Build the detectors of the plugins once; return those that have not failed so far."""
         if self._detectors is None:
             self._detectors = tuple(self.runner.detectors().values())
-        if not self._detectors:
+        working = tuple(detector for detector in self._detectors if self.runner.works(detector))
+        if not working:
             reasons = "; ".join(f"{fault.name}: {fault.reason}" for fault in self.runner.faults) or "none installed"
-            fix = "pip install stemprover-detectors, or name adapters with --adapter"
+            fix = "run 'stemprover plugins install detectors', or name adapters with --adapter"
             raise OptionError("a detector for --auto-detect", reasons, fix)
-        return self._detectors
+        return working
 
     def _renderer(self, stems: StemSet, one: Enhanced, progress: Progress) -> Renderer:
-        """Load what the plan needs, before anything is written; an empty plan needs nothing."""
+        """Prepare the networks for a plan, before anything is written; an empty plan needs none."""
         settings = one.settings
-        vocoder: Vocoder | None = None
+        networks = Networks(self.models, self.plugins, self.runner, settings.vocoder, settings.steps)
         if one.plan.items:
-            self.models.load_adapters({item.adapter for item in one.plan.items}, self.plugins)
-            vocoder = self.models.vocoder(settings.vocoder, self.plugins, self.runner)
-
-        def restore(condition: Condition, scales: Mapping[str, float], seeds: Sequence[int]) -> Tensor:
-            return self.models.restore(condition, scales, seeds, settings.steps)
-
-        def synthesise(request: VocoderInput) -> Tensor:
-            assert vocoder is not None
-            return self.models.synthesise(vocoder, request)
-
-        stages = Stages(restore, synthesise, self.models.device, settings.seed)
+            networks.load_vocoder()
+        stages = Stages(networks.restore, networks.synthesise, self.models.device, settings.seed)
         return Renderer(stems, one.stem, one.plan.items, one.segments, stages, self.runner, progress)
 
 

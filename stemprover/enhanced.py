@@ -114,6 +114,8 @@ class Enhanced:
         Result in the input's sample format, ``[channels, samples]``, when no file was written.
     faults : tuple of Fault
         Plugins that failed and were left out.
+    meanings : Mapping[str, str]
+        What the artifacts are that plugins added and that were found here.
     """
 
     stem: Stem
@@ -126,6 +128,7 @@ class Enhanced:
     output: Path | None = None
     native: np.ndarray | None = dataclasses.field(default=None, repr=False)
     faults: tuple[Fault, ...] = ()
+    meanings: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def sample_rate(self) -> int:
@@ -172,6 +175,7 @@ class Enhanced:
             "samples": form.samples,
             "duration_s": form.samples / form.sample_rate,
             "detections": [_rounded(dataclasses.asdict(found)) for found in self.detections],
+            "artifact_types": dict(self.meanings),
             "plan": [_rounded({key: getattr(item, key) for key in keys}) for item in self.plan.items],
             "unrepaired": [_rounded(dataclasses.asdict(found)) for found in self.plan.unrepaired],
             "repaired_s": round(self.repaired_s, 6),

@@ -16,11 +16,11 @@ from stemprover.plugins import (
     BaseIdentity,
     Plugin,
     PluginRunner,
+    adapter_folder,
     base_identity,
     find,
     load,
     require_usable,
-    verify_files,
 )
 from stemprover.routing import GENERIC
 from stemprover.synthesis.base import Vocoder, VocoderInput
@@ -89,7 +89,8 @@ class Models:
         if self._pipeline is None:
             from stemprover.restoration.weights import load_pipeline
 
-            with _LOADING:
+            # The first to ask may be a repair in inference mode; weights made there could never take an adapter.
+            with _LOADING, torch.inference_mode(False):
                 self._pipeline = load_pipeline(self.base).to(self.device)
         return self._pipeline
 
@@ -105,12 +106,9 @@ class Models:
             from stemprover.restoration.lora import load_adapter
 
             self._fuse({})  # adapters are added to plain weights only
-            plugin = require_usable(find(name, plugins), self.identity)
-            verify_files(plugin)
-            folder, manifest = plugin.weights_folder, plugin.manifest
-            if folder is None or manifest is None:
-                raise ModelError(f"local weights of {name}", "none", f"reinstall {plugin.distribution}")
-            bound_to = manifest.base.sha256 if manifest.base else None
+            plugin = find(name, plugins)
+            folder = adapter_folder(plugin, self.identity)
+            bound_to = plugin.manifest.base.sha256 if plugin.manifest and plugin.manifest.base else None
             with _LOADING:
                 self._adapters[name] = load_adapter(
                     self.pipeline.model,
@@ -138,6 +136,7 @@ class Models:
         model = self.pipeline.model
         if self._fused is not None:
             unmerge(model, self._fused)
+        self._fused = self._in_use = None  # as it is should merging fail
         self._fused = merge(model, scales) if scales else None
         if not scales:
             use_adapters(model, {})
@@ -182,7 +181,7 @@ class Models:
 
             return GriffinLimVocoder() if name == "griffin-lim" else InputPhaseVocoder()
         option = name.partition(":")[2]
-        made = load(plugin)(option) if option else runner.vocoders().get(plugin.name)
+        made = runner.make(plugin, lambda: load(plugin)(option)) if option else runner.vocoders().get(plugin.name)
         if not isinstance(made, Vocoder):
             reason = "; ".join(f.reason for f in runner.faults if f.name == plugin.name) or "no vocoder"
             raise ModelError(f"vocoder {plugin.name} to start", reason, f"see 'stemprover plugins info {plugin.name}'")

@@ -17,6 +17,7 @@ from tiny_base import tiny_base as tiny_base
 from tiny_base import tiny_condition, tiny_model
 
 from stemprover.errors import ModelError
+from stemprover.models import Models
 from stemprover.plugins import folder_sha256
 from stemprover.restoration import lora
 from stemprover.restoration.attention import BandAwareAttnProcessor
@@ -75,6 +76,14 @@ def test_save_and_load_give_the_same_base_back(base: Path, tmp_path: Path, condi
     save_base(load_base(base), tmp_path / "again")
     assert torch.equal(load_pipeline(tmp_path / "again")(condition, 1, [1, 2]), restored)
     assert not [path for path in base.rglob("*") if path.suffix in (".bin", ".pt", ".pkl", ".ckpt")]
+
+
+def test_a_base_that_a_repair_loaded_still_takes_adapters(base: Path) -> None:
+    models = Models(base, "cpu", "float32")
+    with torch.inference_mode():  # the base alone was tried first
+        model = models.pipeline.model
+    lora.inject(model, "late", LoraConfig(r=2, target_modules=["to_q"]))
+    assert all(not parameter.is_inference() for parameter in model.parameters())
 
 
 def test_the_identity_of_a_base_follows_its_weights(base: Path, tmp_path: Path) -> None:

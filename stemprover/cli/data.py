@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from stemprover.cli.data_import import import_recordings
+
 if TYPE_CHECKING:
     from stemprover.data.build import Recipe
 
@@ -149,3 +151,6 @@ def check(folder: Path) -> None:
             check_pair(pair)
             progress(1)
     click.echo(f"{folder}: {len(found)} pairs as written")
+
+
+data.add_command(import_recordings)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from stemprover.cli.plugins_author import AUTHORING_COMMANDS
 from stemprover.cli.plugins_manage import MANAGING_COMMANDS
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def search(word: str, artifact: str, stem: str, registries: tuple[str, ...], as_
         click.echo("nothing found")
 
 
-for command in MANAGING_COMMANDS:
+for command in (*MANAGING_COMMANDS, *AUTHORING_COMMANDS):
     plugins.add_command(command)
 
 

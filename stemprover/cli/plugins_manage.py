@@ -2,9 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
-__all__ = ["MANAGING_COMMANDS"]
+from stemprover.cli.exits import EXIT_BAD_INPUT, print_error
+
+if TYPE_CHECKING:
+    from stemprover.plugins import Plugin
+    from stemprover.plugins.install import InstallPlan
+
+__all__ = ["MANAGING_COMMANDS", "registry_option"]
+
+registry_option = click.option(
+    "--registry", "registries", multiple=True, metavar="PATH|URL", help="One more registry (repeatable)."
+)
+host_option = click.option("--allow-host-changes", is_flag=True, help="Accept a plan that moves torch or stemprover.")
+lock_option = click.option(
+    "--file", "path", type=click.Path(dir_okay=False, path_type=Path), help="Lock to use; else one per user."
+)
+
+
+@click.command()
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@registry_option
+@click.option("--upgrade", is_flag=True, help="Take the newest version, installed or not.")
+@click.option("--reinstall", is_flag=True, help="Install once more what is installed.")
+@host_option
+@click.option("--dry-run", is_flag=True, help="Show what would change and change nothing.")
+@click.pass_context
+def install(
+    context: click.Context,
+    names: tuple[str, ...],
+    registries: tuple[str, ...],
+    upgrade: bool,
+    reinstall: bool,
+    allow_host_changes: bool,
+    dry_run: bool,
+) -> None:
+    """Install plugins into this environment with its own pip or uv.
+
+    NAME is a plugin or distribution of a registry, a wheel, a project folder, a git address, or
+    hf:OWNER/REPOSITORY@COMMIT for an adapter on the Hugging Face hub. The host and all plugins are resolved together
+    first; a plan that would move torch or stemprover itself is refused.
+    """
+    from stemprover.plugins import registry
+    from stemprover.plugins.install import plan_requests
+
+    known = registry(registries)
+    for remark in (*known.conflicts, *known.notes):
+        click.echo(f"stemprover: warning: {remark}", err=True)
+    plan = plan_requests(names, known, upgrade=upgrade, reinstall=reinstall)
+    context.exit(_carry_out(plan, allow_host_changes, dry_run))
+
+
+@click.command()
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+def uninstall(names: tuple[str, ...]) -> None:
+    """Remove plugins, by their names or their distributions'."""
+    from stemprover.plugins.install import uninstall as remove
+
+    for name in names:
+        gone = remove(name)
+        click.echo(f"{gone[0].distribution} {gone[0].version}: removed ({', '.join(plugin.name for plugin in gone)})")
 
 
 @click.command()
@@ -29,13 +91,118 @@ def disable(name: str) -> None:
 
 @click.command()
 @click.argument("names", metavar="[NAME]...", nargs=-1)
-def verify(names: tuple[str, ...]) -> None:
-    """Compare plugins' files with the SHA-256 sums of their manifests; all plugins without a NAME."""
-    from stemprover.plugins import find, installed, verify_files
+@click.pass_context
+def verify(context: click.Context, names: tuple[str, ...]) -> None:
+    """Compare plugins with their manifests: every file's SHA-256, the host and the base; all without a NAME.
 
+    Exits with 2 if one is not as it was released or does not fit; the others are checked all the same.
+    """
+    from stemprover.errors import PluginError
+    from stemprover.plugins import find, installed
+    from stemprover.plugins.health import verify as check
+
+    failed = False
     for plugin in [find(name) for name in names] if names else installed():
-        checked = verify_files(plugin)
-        click.echo(f"{plugin.name}: {len(checked)} file{'' if len(checked) == 1 else 's'} as released")
+        try:
+            checked = check(plugin)
+            click.echo(f"{plugin.name}: {len(checked)} file{'' if len(checked) == 1 else 's'} as released")
+        except PluginError as error:
+            failed = True
+            print_error(f"{plugin.name}: {error}")
+    context.exit(EXIT_BAD_INPUT if failed else 0)
 
 
-MANAGING_COMMANDS = (enable, disable, verify)
+@click.command()
+@click.pass_context
+def doctor(context: click.Context) -> None:
+    """Say what is broken and which command mends it; imports no plugin.
+
+    Looks at manifests, files, hosts and bases, into adapters' weights, and at what stemprover itself needs. Exits with
+    2 if something is broken.
+    """
+    from stemprover.cli.options import quieten_libraries
+    from stemprover.plugins import installed
+    from stemprover.plugins.health import examine
+
+    quieten_libraries()
+    plugins = installed()
+    found = False
+    for problem in examine(plugins, _adapter_check(plugins)):
+        found = True
+        click.echo(f"{problem.name}: {problem.what}\n  mend:  {problem.mend}")
+    if not found:
+        click.echo("nothing is broken")
+    context.exit(EXIT_BAD_INPUT if found else 0)
+
+
+@click.command()
+@lock_option
+@click.pass_context
+def lock(context: click.Context, path: Path | None) -> None:
+    """Write down which plugins are installed: versions, where they came from, and the hash of all files."""
+    from stemprover.plugins.lock import lock_file, write_lock
+
+    locked, left_out = write_lock(path)
+    for plugin in left_out:
+        print_error(f"{plugin.name} is left out: {plugin.reason or 'nobody knows where it came from'}")
+    click.echo(f"{path or lock_file()}: {len(locked)} plugin{'' if len(locked) == 1 else 's'}")
+    context.exit(EXIT_BAD_INPUT if left_out else 0)
+
+
+@click.command()
+@lock_option
+@host_option
+@click.option("--dry-run", is_flag=True, help="Show what would change and change nothing.")
+@click.pass_context
+def sync(context: click.Context, path: Path | None, allow_host_changes: bool, dry_run: bool) -> None:
+    """Bring the plugins of the lock back: the same versions from the same places, every file compared.
+
+    Plugins that the lock does not know stay.
+    """
+    from stemprover.plugins.lock import plan_sync, read_lock, settle
+
+    locked = read_lock(path)
+    plans = plan_sync(locked)
+    codes = [_carry_out(plan, allow_host_changes, dry_run) for plan in plans]
+    if not dry_run:
+        settle(locked)
+    if not plans:
+        click.echo(f"all {len(locked)} plugins are as locked")
+    context.exit(max(codes, default=0))
+
+
+def _carry_out(plan: InstallPlan, allow_host_changes: bool, dry_run: bool) -> int:
+    """Show a plan and carry it out; returns the exit code."""
+    for change in plan.changes:
+        click.echo(str(change))
+    if not plan.changes:
+        click.echo("nothing to change: it is all installed")
+    if not allow_host_changes:
+        plan.require_host_unchanged()
+    if dry_run or not plan.changes:
+        return 0
+    return _show(plan.apply(), [change.name for change in plan.changes])
+
+
+def _show(plugins: Iterable[Plugin], names: Iterable[str]) -> int:
+    """Print what came; returns the exit code."""
+    came = tuple(plugins)
+    for plugin in came:
+        click.echo(f"{plugin.name}: installed")
+        if plugin.status != "ok":
+            print_error(f"{plugin.name}: {plugin.status}: {plugin.reason}")
+    if not came:
+        print_error(f"no plugin came with {', '.join(names)}; 'python -m pip uninstall' takes it out again")
+    return EXIT_BAD_INPUT if not came or any(plugin.status not in ("ok", "disabled") for plugin in came) else 0
+
+
+def _adapter_check(plugins: Iterable[Plugin]) -> Callable[[Path], None] | None:
+    """What looks into weights; it needs torch, which is imported only when there is an adapter."""
+    if not any(plugin.kind == "lora" and plugin.status == "ok" for plugin in plugins):
+        return None
+    from stemprover.restoration.lora_inspect import inspect_adapter
+
+    return inspect_adapter
+
+
+MANAGING_COMMANDS = (install, uninstall, enable, disable, verify, doctor, lock, sync)

@@ -42,6 +42,8 @@ def print_detections(enhanced: Enhanced) -> None:
     summary = enhanced.to_dict()
     columns = ("time (s)", "band (Hz)", "artifact", "confidence", "severity")
     _print_table(str(summary["input"]), columns, map(_finding, summary["detections"]), empty="nothing found")
+    for name, meaning in summary["artifact_types"].items():
+        click.echo(f"  {name}: {meaning}")
 
 
 def print_result(summary: Summary, reports: Iterable[Path], metrics: Mapping[str, Mapping[str, Any]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import soxr
@@ -102,9 +102,15 @@ def active_start(recording: Recording, samples: int, rng: np.random.Generator) -
     return start
 
 
+def _by_length(recordings: Sequence[Recording], rng: np.random.Generator) -> int:
+    """Draw a place in a list, longer recordings more often: many short songs must not drown a few whole ones."""
+    lengths = np.array([recording.last - recording.first for recording in recordings], float)
+    return int(rng.choice(len(lengths), p=lengths / lengths.sum()))
+
+
 def _song_scene(library: Library, stem_class: str, samples: int, rng: np.random.Generator) -> Scene | None:
     """A target and its siblings from the same time of one song; None where the song has no such stem."""
-    song = str(rng.choice(list(library.songs)))
+    song = list(library.songs)[_by_length([tracks[0] for tracks in library.songs.values()], rng)]
     tracks = library.songs[song]
     wanted = "other" if stem_class == "instrumental" else stem_class
     candidates = [track for track in tracks if track.stem_class == wanted]
@@ -174,7 +180,7 @@ def _any_stem(library: Library, stem_class: str, samples: int, rng: np.random.Ge
         audio = add(kit.references[name].read(start, length) for name in KIT_STEMS)
         return kit.name, _change_speed(audio, speed, samples)
     recordings = tracks if source == "songs" else library.solos
-    recording = recordings[rng.integers(len(recordings))]
+    recording = recordings[_by_length(recordings, rng)]
     audio = recording.read(active_start(recording, length, rng), length)
     return recording.song if source == "songs" else recording.name, _change_speed(audio, speed, samples)
 

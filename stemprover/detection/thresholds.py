@@ -28,6 +28,7 @@ __all__ = [
     "ThresholdRule",
     "adaptive_threshold",
     "audible_cells",
+    "own_rules",
     "rule_for",
     "rules_of",
 ]
@@ -100,9 +101,24 @@ def rules_of(detectors: Iterable[object], alone: bool) -> dict[str, ThresholdRul
     """
     rules: dict[str, ThresholdRule] = {}
     for detector in detectors:
-        brought = getattr(detector, "rules", None)
-        rules = {**(brought(alone) if callable(brought) else {}), **rules}
+        rules = {**own_rules(detector, alone), **rules}
     return {**DEFAULT_RULES, **rules}
+
+
+def own_rules(detector: object, alone: bool) -> dict[str, ThresholdRule]:
+    """Return the rules that one detector brings along, see :func:`rules_of`.
+
+    Raises
+    ------
+    TypeError
+        One is something else.
+    """
+    brought = getattr(detector, "rules", None)
+    rules = dict(brought(alone)) if callable(brought) else {}
+    for name, rule in rules.items():
+        if not isinstance(rule, ThresholdRule):
+            raise TypeError(f"the rule for {name} is no ThresholdRule")
+    return rules
 
 
 def audible_cells(levels_db: np.ndarray, rule: ThresholdRule) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stemprover.evaluation.arrays import band_slices, pair, spectrum_blocks
+from stemprover.evaluation.arrays import band_slices, decibels, pair, spectrum_blocks
 
 __all__ = [
     "frequency_response_bands",
@@ -14,6 +14,7 @@ __all__ = [
     "multi_resolution_stft_distance",
     "phase_coherence",
     "phase_coherence_bands",
+    "sdr_bands",
 ]
 
 _N_FFT, _HOP = 2048, 512
@@ -109,6 +110,25 @@ def _band_powers(values: np.ndarray, bands: tuple[slice, ...]) -> np.ndarray:
 def _active(power: np.ndarray) -> np.ndarray:
     """Which bands of the reference hold something."""
     return np.asarray((power > _ACTIVE * power.max()) & (power > 0))
+
+
+def sdr_bands(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Signal-to-distortion ratio per octave band, ``10 log10(sum |S|^2 / sum |S - E|^2)`` over the band's bins.
+
+    Range -100 to 100 dB, higher is better. The bands' window leaks: 60 dB and more below a loud neighbour says little.
+
+    Returns
+    -------
+    ndarray
+        One value per octave band below Nyquist; NaN for bands 60 dB or more below the reference's loudest band.
+    """
+    bands = band_slices(sample_rate, _N_FFT)
+    wanted, error = np.zeros((2, len(bands)))
+    for first, second in spectrum_blocks(pair(reference, estimate), _N_FFT, _HOP):
+        wanted += _band_powers(first, bands)
+        error += _band_powers(first - second, bands)
+    ratios = [decibels(float(signal), float(noise)) for signal, noise in zip(wanted, error, strict=True)]
+    return np.where(_active(wanted), ratios, np.nan)
 
 
 def phase_coherence_bands(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> np.ndarray:

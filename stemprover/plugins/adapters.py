@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stemprover.errors import AdapterError, PluginError
+from stemprover.errors import PluginError
 from stemprover.plugins.base import BaseIdentity
 from stemprover.plugins.discovery import Plugin
-from stemprover.plugins.fields import printable
 from stemprover.plugins.hashing import verify_files
+from stemprover.plugins.hub import HubSource, fetch
 from stemprover.plugins.loader import require_usable
 
 __all__ = ["adapter_folder"]
@@ -42,23 +42,9 @@ def adapter_folder(plugin: Plugin, base: BaseIdentity | None = None, cache_dir: 
         raise PluginError("a plugin of kind lora", f"{plugin.name} of kind {plugin.kind}", "name an adapter")
     folder = plugin.weights_folder
     if folder is None:
-        weights = manifest.weights
-        folder = _fetch(plugin.name, weights.hub, weights.revision, tuple(manifest.files), cache_dir)
+        source = HubSource(manifest.weights.hub, manifest.weights.revision)
+        for name, sha256 in manifest.files.items():
+            folder = fetch(source, name, sha256, cache_dir).parents[name.count("/")]
+        assert folder is not None  # an adapter lists two files at least
     verify_files(plugin, folder)
-    return folder
-
-
-def _fetch(name: str, repository: str, revision: str, files: tuple[str, ...], cache_dir: Path | None) -> Path:
-    """Download the listed files and nothing else; the hub's client writes to temporary files and renames them."""
-    from huggingface_hub import hf_hub_download
-
-    folder = Path()
-    for file in files:
-        try:
-            path = Path(hf_hub_download(repository, file, revision=revision, cache_dir=cache_dir))
-        except Exception as error:  # the hub's errors and its HTTP client's share no other base
-            what = f"{file} of adapter {name} from hub repository {repository} at {revision[:12]}"
-            fix = "check the network, or install the adapter as a package"
-            raise AdapterError(what, f"{type(error).__name__}: {printable(str(error), limit=160)}", fix) from error
-        folder = path.parents[file.count("/")]
     return folder

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from stemprover.errors import ManifestError
 from stemprover.plugins.manifest import Manifest
 
-__all__ = ["metrics_table", "update_card"]
+__all__ = ["card_problems", "has_marks", "metrics_table", "update_card"]
 
 _BEGIN, _END = "<!-- metrics -->", "<!-- /metrics -->"
 
@@ -20,6 +21,32 @@ def metrics_table(manifest: Manifest) -> str:
     if manifest.base is not None:
         rows.append(f"| base | {manifest.base.id} (`{manifest.base.sha256[:12]}`) |")
     return "\n".join(["| metric | value |", "|---|---|", *rows])
+
+
+def has_marks(path: Path) -> bool:
+    """Tell whether a card is there and says where its metrics belong."""
+    if not path.is_file():
+        return False
+    text = path.read_text(encoding="utf-8")
+    return _BEGIN in text and _END in text.partition(_BEGIN)[2]
+
+
+def card_problems(text: str, manifest: Manifest) -> Iterator[str]:
+    """Yield what is wrong with a model card: absent, without licence, or with other figures than the manifest."""
+    if not text.strip():
+        yield "there is no model card; write a README.md and name it as readme in pyproject.toml"
+        return
+    head = text.partition("---\n")[2].partition("\n---")[0] if text.startswith("---") else ""
+    stated = [line.partition(":")[2].strip() for line in head.splitlines() if line.startswith("license:")]
+    if stated != [manifest.license.lower()]:
+        yield f"the card must begin with a block that states license: {manifest.license.lower()}, not {stated}"
+    if manifest.kind != "lora":
+        return
+    table = text.partition(_BEGIN)[2].partition(_END)[0].strip()
+    if _BEGIN not in text or _END not in text:
+        yield f"the card has no place for the metrics: {_BEGIN} and {_END}"
+    elif table != metrics_table(manifest):
+        yield "the card's metrics are not those of the manifest; 'stemprover plugins pack' or the kit writes both"
 
 
 def update_card(path: Path, manifest: Manifest) -> None:

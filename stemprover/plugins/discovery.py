@@ -16,7 +16,7 @@ from stemprover.plugins.packages import Package, installed_packages
 from stemprover.plugins.state import State, read_state
 from stemprover.plugins.versions import version_in_range
 
-__all__ = ["EMBEDDED", "Plugin", "claims", "find", "installed"]
+__all__ = ["EMBEDDED", "Plugin", "claims", "describe", "find", "installed"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def installed(safe_mode: bool = False, base: BaseIdentity | None = None) -> tupl
     taken = {plugin.name: plugin for plugin in EMBEDDED}
     plugins = list(EMBEDDED)
     for package in installed_packages():
-        plugin = _switched(_describe(package, base), state, safe_mode)
+        plugin = _switched(describe(package, base), state, safe_mode)
         first = taken.get(plugin.name)
         if first is not None and plugin.status in ("ok", "disabled"):
             reason = f"{first.distribution} has a plugin of this name already; uninstall one of the two"
@@ -131,8 +131,9 @@ def claims(plugin: Plugin, artifact: str, stem_class: str) -> int:
     return max(depths, default=0)
 
 
-def _describe(package: Package, base: BaseIdentity) -> Plugin:
+def describe(package: Package, base: BaseIdentity | None = None) -> Plugin:
     """Return what a package says about itself, with its status apart from the user's switches."""
+    base = base_identity() if base is None else base
     unknown = Plugin(
         package.name, "unknown", package.version, "broken", package.fault, (), (), package.distribution, "", ""
     )
@@ -158,6 +159,8 @@ def _describe(package: Package, base: BaseIdentity) -> Plugin:
         summary=manifest.summary,
         manifest=manifest,
     )
+    if package.data_only and manifest.kind != "lora":
+        return dataclasses.replace(plugin, status="broken", reason="this folder is for adapters; install code with pip")
     for status, reason in (("incompatible", _mismatch(plugin, manifest, base)), ("broken", _missing_file(plugin))):
         if reason:
             return dataclasses.replace(plugin, status=status, reason=reason)

@@ -22,8 +22,8 @@ from stemprover.errors import OptionError
 
 __all__ = ["TIME_LIMIT_S", "TIME_LIMIT_VARIABLE", "LimitedThread", "time_limit"]
 
-TIME_LIMIT_S = 120.0
-"""How long one call may take; a detector's block holds 18 s of audio, so what needs longer cannot be used anyway."""
+TIME_LIMIT_S = 300.0
+"""How long one call may take. It is about 20 s of audio at most, so what needs longer cannot be used anyway."""
 TIME_LIMIT_VARIABLE = "STEMPROVER_PLUGIN_TIMEOUT"
 
 ResultT = TypeVar("ResultT")

@@ -7,19 +7,36 @@ environment makes it raise for everybody. Here each distribution is read on its 
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stemprover.plugins.fields import COMMIT, HUB_ID
 from stemprover.plugins.manifest import MANIFEST_NAME
+from stemprover.plugins.state import config_dir
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution
 
-__all__ = ["ENTRY_POINT_GROUP", "Package", "installed_packages"]
+__all__ = [
+    "DISTRIBUTION",
+    "ENTRY_POINT_GROUP",
+    "ORIGIN_NAME",
+    "Package",
+    "canonical",
+    "folder_package",
+    "folder_source",
+    "installed_packages",
+    "is_hub_folder",
+    "user_folder",
+]
 
 ENTRY_POINT_GROUP = "stemprover.plugins"
+ORIGIN_NAME = "origin.json"
+"""Beside the manifest of an adapter from the hub: its repository and commit."""
+DISTRIBUTION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
 _PACKAGE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
 _HEADERS = {"name", "version"}
 
@@ -28,7 +45,8 @@ _HEADERS = {"name", "version"}
 class Package:
     """One entry of the group: a name, the distribution that declares it and the folder of its package.
 
-    ``fault`` says why there is no ``folder``; empty when there is one.
+    ``fault`` says why there is no ``folder``; empty when there is one. ``data_only`` marks what did not come through an
+    installer, so that none of its code may run.
     """
 
     name: str
@@ -36,10 +54,11 @@ class Package:
     version: str
     folder: Path | None
     fault: str = ""
+    data_only: bool = False
 
 
 def installed_packages() -> tuple[Package, ...]:
-    """List all packages of the entry-point group, sorted by distribution and name.
+    """List all packages of the entry-point group, sorted by distribution and name, then adapters from the hub.
 
     The order does not depend on the file system, so it is always the same one that wins a disputed name. Of a
     distribution that is on ``sys.path`` more than once, the first counts, as for imports.
@@ -53,10 +72,51 @@ def installed_packages() -> tuple[Package, ...]:
             continue
         headers = _headers(_read(distribution, "METADATA") or _read(distribution, "PKG-INFO"))
         name = headers.get("name") or "(unnamed)"
-        key = re.sub(r"[-_.]+", "-", name).lower()
-        found.setdefault(key, list(_packages(distribution, name, headers.get("version", ""), text)))
+        found.setdefault(canonical(name), list(_packages(distribution, name, headers.get("version", ""), text)))
     packages = (package for key in sorted(found) for package in found[key])
-    return tuple(sorted(packages, key=lambda package: (package.distribution.lower(), package.name)))
+    ordered = sorted(packages, key=lambda package: (package.distribution.lower(), package.name))
+    return (*ordered, *_folder_packages())
+
+
+def canonical(distribution: str) -> str:
+    """Return the one spelling of a distribution's name."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def user_folder() -> Path:
+    """Return the folder that holds adapters from the hub; it belongs to the user, not to an environment."""
+    return config_dir() / "plugins"
+
+
+def is_hub_folder(folder: Path) -> bool:
+    """Tell whether a plugin's folder lies in :func:`user_folder`."""
+    return folder.parent == user_folder()
+
+
+def folder_source(folder: Path) -> str:
+    """Return ``hf:owner/repository@commit`` of a folder of :func:`user_folder`, empty when it is not known."""
+    try:
+        origin = json.loads((folder / ORIGIN_NAME).read_bytes()[:4096].decode("utf-8"))
+        repository, revision = origin["hub"], origin["revision"]
+        known = HUB_ID.fullmatch(repository) and COMMIT.fullmatch(revision)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return f"hf:{repository}@{revision}" if known else ""
+
+
+def folder_package(folder: Path) -> Package:
+    """Describe a folder of :func:`user_folder`; its version is the commit."""
+    shown = (folder.name if folder.name.isprintable() else ascii(folder.name))[:64]
+    repository, _, revision = folder_source(folder).partition("@")
+    return Package(shown, repository or f"folder {shown}", revision[:12], folder, data_only=True)
+
+
+def _folder_packages() -> Iterator[Package]:
+    try:
+        folders = sorted(path for path in user_folder().iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError:  # usually there is none
+        return
+    yield from map(folder_package, folders)
 
 
 def _read(distribution: Distribution, name: str) -> str:

@@ -118,8 +118,21 @@ class PluginRunner:
 
     def works(self, made: object) -> bool:
         """Tell whether the plugin that made an object has not failed so far."""
-        name = self.owner(made)
-        return all(fault.name != name for fault in self.faults)
+        return not self.failed(self.owner(made))
+
+    def failed(self, name: str) -> bool:
+        """Tell whether a plugin has failed."""
+        return any(fault.name == name for fault in self.faults)
+
+    def make(self, plugin: Plugin, build: Callable[[], ResultT]) -> ResultT | None:
+        """Let a plugin build an object in another way than by its hook; ``None`` and a fault if it fails."""
+        try:
+            made = self._limited(build)
+        except (Exception, SystemExit) as error:
+            self.report(plugin.name, error)
+            return None
+        self._made.append((made, plugin.name))
+        return made
 
     def report(self, name: str, error: BaseException) -> None:
         """Record a plugin's fault and stop calling it."""

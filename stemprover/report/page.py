@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from stemprover.report.analysis import Analysis, analyse
@@ -20,7 +17,8 @@ from stemprover.report.pictures import RANGE_DB, change_image, data_uri, spectro
 from stemprover.report.players import EXCERPT_S, Excerpt, cut_excerpt
 from stemprover.report.regions import Region, collect_regions, most_repaired_start
 from stemprover.report.styles import artifact_styles
-from stemprover.report.wording import file_name, finding, hertz, seconds, setting_rows
+from stemprover.report.wording import file_name, finding, seconds, setting_rows
+from stemprover.report.writing import write_page
 
 __all__ = ["write_html"]
 
@@ -29,31 +27,20 @@ _DENSE = 60
 _MOST_ROWS = 400
 
 
-@functools.cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("stemprover.report", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"hertz": hertz, "seconds": seconds, "clock": clock}
-    return environment.get_template("template.html")
-
-
 def _pictures(analysis: Analysis) -> list[dict[str, Any]]:
     top = top_db(analysis)
     pictures = [
         {
             "key": "before",
+            "hear": "before",
             "title": "Stem" if analysis.after_db is None else "Before",
             "uri": data_uri(spectrogram_image(analysis.before_db, top)),
         }
     ]
     if analysis.after_db is not None:
-        pictures.append({"key": "after", "title": "After", "uri": data_uri(spectrogram_image(analysis.after_db, top))})
-        pictures.append({"key": "change", "title": "What changed", "uri": data_uri(change_image(analysis, top))})
+        after, change = spectrogram_image(analysis.after_db, top), change_image(analysis, top)
+        pictures.append({"key": "after", "hear": "after", "title": "After", "uri": data_uri(after)})
+        pictures.append({"key": "change", "hear": "difference", "title": "What changed", "uri": data_uri(change)})
     return pictures
 
 
@@ -196,10 +183,4 @@ def write_html(path: Path, report: ReportInput) -> None:
     report : ReportInput
         What to show.
     """
-    text = _template().render(_context(report))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_page(path, "template.html", _context(report))

@@ -51,16 +51,20 @@ def _smooth(picture: np.ndarray, reach: int = 2) -> np.ndarray:
     return picture
 
 
-def change_image(analysis: Analysis, top: float) -> Image.Image:
+def change_image(
+    analysis: Analysis, top: float, loudest: float | None = None, span_db: float = _CHANGE_RANGE_DB
+) -> Image.Image:
     """Picture of the difference signal: hue says removed or added, opacity how loud it is.
 
-    Opacity spans 50 dB below the loudest difference, or below 50 dB under the loudest sound where all differences are
-    quieter than that. Transparent where nothing changed, so that it fits a light and a dark page.
+    Opacity spans ``span_db`` below the loudest difference, or below as much under the loudest sound where all
+    differences are quieter than that; ``loudest``, in dB, gives several pictures one scale. Transparent where nothing
+    changed, so that it fits a light and a dark page.
     """
     if analysis.after_db is None or analysis.difference_db is None:
         raise ValueError("a picture of the change needs audio after the repair")
-    loudest = max(float(analysis.difference_db.max()), top - _CHANGE_RANGE_DB, FLOOR_DB + RANGE_DB)
-    opacity = np.clip(1.0 + (analysis.difference_db - loudest) / _CHANGE_RANGE_DB, 0.0, 1.0)
+    highest = float(analysis.difference_db.max()) if loudest is None else loudest
+    loudest = max(highest, top - span_db, FLOOR_DB + RANGE_DB)
+    opacity = np.clip(1.0 + (analysis.difference_db - loudest) / span_db, 0.0, 1.0)
     steps = (opacity[::-1] * 127).round().astype(np.uint8)
     added = _smooth(10 ** (analysis.after_db / 10) - 10 ** (analysis.before_db / 10))[::-1] > 0
     image = Image.fromarray(np.where(added, steps + 128, steps).astype(np.uint8)).copy()

@@ -1,4 +1,4 @@
-"""An excerpt for listening: before, after and the difference as ``data:`` addresses."""
+"""An excerpt for listening: signals and their differences as ``data:`` addresses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import soundfile
 from stemprover.report.inputs import AudioSource
 from stemprover.stems import resample
 
-__all__ = ["EXCERPT_S", "Excerpt", "Track", "cut_excerpt"]
+__all__ = ["EXCERPT_S", "Excerpt", "Track", "cut_excerpt", "cut_tracks"]
 
 EXCERPT_S = 60.0
 _LOSSLESS_BYTES = 2_000_000
@@ -29,7 +29,7 @@ class Track:
     Attributes
     ----------
     name : str
-        ``before``, ``after`` or ``difference``.
+        ``before``, ``after`` or ``difference``, or what a comparison calls it.
     uri : str
         ``data:`` address.
     boost_db : float
@@ -99,14 +99,6 @@ def _boost_db(difference: np.ndarray) -> float:
     return float(np.clip(3 * np.floor(headroom / 3) - 3, 0.0, _MOST_BOOST_DB))
 
 
-def _read(before: AudioSource, after: AudioSource | None, start: int, stop: int) -> dict[str, np.ndarray]:
-    signals = {"before": before.read(start, stop)}
-    if after is not None:
-        signals["after"] = after.read(start, stop)
-        signals["difference"] = signals["after"] - signals["before"]
-    return signals
-
-
 def _encode_all(sound: Mapping[str, tuple[np.ndarray, int]]) -> tuple[str, dict[str, bytes]]:
     """Encode as FLAC, or as MP3 when that gets too big."""
     encoded = {name: _encode(audio, rate, "FLAC") for name, (audio, rate) in sound.items()}
@@ -116,33 +108,49 @@ def _encode_all(sound: Mapping[str, tuple[np.ndarray, int]]) -> tuple[str, dict[
 
 
 def cut_excerpt(before: AudioSource, after: AudioSource | None, start_s: float) -> Excerpt:
-    """Read, scale and encode at most 60 s.
+    """Cut at most 60 s of a repair: before, after and the difference; with no ``after`` there is one track."""
+    if after is None:
+        return cut_tracks({"before": before}, {}, start_s)
+    return cut_tracks({"before": before, "after": after}, {"difference": ("after", "before")}, start_s)
+
+
+def cut_tracks(
+    sources: Mapping[str, AudioSource],
+    differences: Mapping[str, tuple[str, str]],
+    start_s: float,
+    length_s: float = EXCERPT_S,
+) -> Excerpt:
+    """Read, scale and encode an excerpt of several signals.
 
     Lossless where that stays small (2 MB a track), else MP3 at its best quality: artifacts at high frequencies must
     not drown in those of the player.
 
     Parameters
     ----------
-    before, after : AudioSource
-        The signals; with no ``after`` there is one track.
-    start_s : float
-        Where the excerpt starts.
+    sources : Mapping[str, AudioSource]
+        Signals of one rate, length and number of channels.
+    differences : Mapping[str, tuple of str]
+        More tracks: the first named signal minus the second. All are louder by the same gain.
+    start_s, length_s : float
+        Where the excerpt starts, and its highest length.
     """
-    form = before.format
+    form = next(iter(sources.values())).format
     rate = form.sample_rate
     start = min(max(round(start_s * rate), 0), form.samples)
-    stop = min(start + round(EXCERPT_S * rate), form.samples)
+    stop = min(start + round(length_s * rate), form.samples)
     empty = Excerpt(start / rate, stop / rate, stop - start == form.samples, "FLAC", 0.0, form.channels > 2, ())
     if stop == start:
         return empty
-    signals = _read(before, after, start, stop)
-    boost = {"difference": _boost_db(signals["difference"])} if after is not None else {}
-    loudest = max(_peak(audio) for name, audio in signals.items() if name != "difference")
+    signals = {name: source.read(start, stop) for name, source in sources.items()}
+    loudest = max(map(_peak, signals.values()))
     gain = min(1.0, 0.999 / max(loudest, 1e-9))
-    sound = {name: _playable(audio * gain * 10 ** (boost.get(name, 0.0) / 20), rate) for name, audio in signals.items()}
-    codec, encoded = _encode_all(sound)
+    extra = {name: signals[first] - signals[second] for name, (first, second) in differences.items()}
+    boost_db = min(map(_boost_db, extra.values()), default=0.0)
+    scaled = {name: audio * gain for name, audio in signals.items()}
+    scaled |= {name: audio * gain * 10 ** (boost_db / 20) for name, audio in extra.items()}
+    codec, encoded = _encode_all({name: _playable(audio, rate) for name, audio in scaled.items()})
     tracks = tuple(
-        Track(name, f"data:{_MIME[codec]};base64,{base64.b64encode(data).decode('ascii')}", boost.get(name, 0.0))
+        Track(name, f"data:{_MIME[codec]};base64,{base64.b64encode(data).decode('ascii')}", boost_db * (name in extra))
         for name, data in encoded.items()
     )
     return dataclasses.replace(empty, codec=codec, gain_db=20 * float(np.log10(gain)), tracks=tracks)

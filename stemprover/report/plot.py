@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from stemprover.report.pictures import spectrogram_image, top_db
 from stemprover.report.regions import Region, collect_regions
 from stemprover.report.styles import artifact_styles, glow
 from stemprover.report.wording import file_name, finding
+from stemprover.report.writing import replaced
 
 __all__ = ["plot_png"]
 
@@ -90,9 +90,5 @@ def plot_png(path: Path, report: ReportInput) -> None:
         values = np.clip(np.nan_to_num(np.asarray(report.lanes[name], dtype=np.float64).ravel()), 0.0, 1.0)
         place = (lane_top + row * (_LANE + 36), _WIDTH * report.cell_s / duration)
         _draw_lane(draw, font, name, values, place, styles[name])
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replaced(path) as temporary:
         image.save(temporary, "PNG")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -20,7 +20,7 @@
     const time = card.querySelector(".time");
     const boost = card.querySelector(".boost-box");
     const { start, end, duration } = Object.fromEntries(Object.entries(card.dataset).map(([k, v]) => [k, Number(v)]));
-    let current = tracks.get("before");
+    let current = tracks.values().next().value;
     let playing = false;
 
     const volumes = () => tracks.forEach((audio) => {
@@ -65,13 +65,11 @@
     seek.addEventListener("input", () => move(Number(seek.value)));
     all('input[name="track"]').forEach((input) => input.addEventListener("change", () => choose(input.value)));
     if (boost) boost.addEventListener("change", volumes);
-    all(".spectrogram").forEach((box) => box.addEventListener("click", (event) => {
+    all("[data-hear]").forEach((box) => box.addEventListener("click", (event) => {
       const area = box.getBoundingClientRect();
       const at = (duration * (event.clientX - area.left)) / area.width;
       if (at < start || at > end) return;
-      if (box.classList.contains("before")) choose("before");
-      if (box.classList.contains("after")) choose("after");
-      if (box.classList.contains("change")) choose("difference");
+      choose(box.dataset.hear);
       move(at - start);
       if (!playing) setPlaying(true);
     }));

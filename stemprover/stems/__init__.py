@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from stemprover.stems.alignment import Offset, find_offsets
-from stemprover.stems.formats import AudioFormat, default_suffix, output_format
+from stemprover.stems.formats import AudioFormat, check_output_name, default_suffix, output_format
 from stemprover.stems.names import STEM_CLASSES, check_stem_class, guess_stem_class, is_mixture_name
 from stemprover.stems.samples import from_difference, limit_difference, resample
-from stemprover.stems.sets import StemSet, audio_files
+from stemprover.stems.sets import StemSet, audio_files, is_audio_name, members
 from stemprover.stems.stem import Stem
 from stemprover.stems.writer import Writer
 
@@ -18,13 +18,16 @@ __all__ = [
     "StemSet",
     "Writer",
     "audio_files",
+    "check_output_name",
     "check_stem_class",
     "default_suffix",
     "find_offsets",
     "from_difference",
     "guess_stem_class",
+    "is_audio_name",
     "is_mixture_name",
     "limit_difference",
+    "members",
     "output_format",
     "resample",
 ]

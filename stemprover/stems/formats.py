@@ -19,7 +19,7 @@ import numpy as np
 
 from stemprover.errors import AudioError, OutputError
 
-__all__ = ["AudioFormat", "default_suffix", "known_subtype", "output_format", "pcm_bits"]
+__all__ = ["AudioFormat", "check_output_name", "default_suffix", "known_subtype", "output_format", "pcm_bits"]
 
 _BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 _DECODES_TO = {
@@ -97,14 +97,15 @@ def output_format(source: AudioFormat, path: Path) -> AudioFormat:
     OutputError
         If the suffix is neither ``.wav`` nor ``.flac``, or FLAC cannot hold the samples.
     """
-    suffix = path.suffix.lower()
-    if suffix in (".wav", ".wave"):
-        return _wav_format(source)
-    if suffix == ".flac":
-        return _flac_format(source, path)
-    raise OutputError(
-        "an output name that ends in .wav or .flac", f"'{path.name}'", f"use '{path.stem}{default_suffix(source)}'"
-    )
+    check_output_name(path.name)
+    return _flac_format(source, path) if path.suffix.lower() == ".flac" else _wav_format(source)
+
+
+def check_output_name(name: str) -> None:
+    """Raise ``OutputError`` unless a name ends in ``.wav`` or ``.flac``."""
+    stem, _, suffix = name.rpartition(".")
+    if not stem or suffix.lower() not in ("wav", "wave", "flac"):
+        raise OutputError("an output name that ends in .wav or .flac", f"'{name}'", f"use '{stem or suffix}.wav'")
 
 
 def _wav_format(source: AudioFormat) -> AudioFormat:

@@ -14,9 +14,9 @@ from stemprover.stems.alignment import find_offsets
 from stemprover.stems.names import is_mixture_name, song_title, titled_mixture
 from stemprover.stems.stem import Stem
 
-__all__ = ["StemSet", "audio_files"]
+__all__ = ["AUDIO_SUFFIXES", "StemSet", "audio_files", "is_audio_name", "members"]
 
-_SUFFIXES = frozenset({".wav", ".wave", ".flac", ".aif", ".aiff", ".aifc", ".ogg", ".oga", ".opus", ".mp3"})
+AUDIO_SUFFIXES = frozenset({".wav", ".wave", ".flac", ".aif", ".aiff", ".aifc", ".ogg", ".oga", ".opus", ".mp3"})
 _DRUM_PARTS = frozenset({"kick", "snare", "toms", "hihat", "cymbals"})
 _INSTRUMENTAL_PARTS = frozenset({"drums", "bass", "other", "piano", "guitar"}) | _DRUM_PARTS
 _PARTS = {"instrumental": _INSTRUMENTAL_PARTS, "drums": _DRUM_PARTS}
@@ -75,17 +75,10 @@ class StemSet:
         ------
         AudioError, StemSetError, OptionError
         """
-        files = audio_files(paths, skip_suffix)
-        named = _mixtures(files)
-        stems = [path for path in files if path not in named and not _is_same(path, mixture)]
-        if mixture is None and len(named) > 1:
-            raise StemSetError("one mixture", " and ".join(f"'{path}'" for path in named), "name it with --mixture")
-        _require_one_song(stems)
-        if not stems:
-            raise StemSetError("at least one stem", "only a mixture", "hand in stems, not the song they come from")
+        stems, mixture = members(audio_files(paths, skip_suffix), mixture)
         if stem_class is not None and len(stems) > 1:
             raise OptionError("one stem for --stem", f"{len(stems)} stems", "leave --stem out; file names tell")
-        return cls._open_all(stems, mixture if mixture is not None else next(iter(named), None), stem_class, align)
+        return cls._open_all(stems, mixture, stem_class, align)
 
     @classmethod
     def _open_all(
@@ -166,6 +159,24 @@ def _aligned(stems: Sequence[Stem], mixture: Stem | None) -> list[Stem]:
     return [stem.moved(offset, length) if offset or stem.format.samples != length else stem for stem, offset in moves]
 
 
+def members(files: Sequence[Path], mixture: Path | str | None = None) -> tuple[list[Path], Path | str | None]:
+    """Tell stems and mixture among the files of a set by their names; none is opened.
+
+    Raises
+    ------
+    StemSetError
+        If there are several mixtures or songs, or no stems.
+    """
+    named = _mixtures(files)
+    stems = [path for path in files if path not in named and not _is_same(path, mixture)]
+    if mixture is None and len(named) > 1:
+        raise StemSetError("one mixture", " and ".join(f"'{path}'" for path in named), "name it with --mixture")
+    _require_one_song(stems)
+    if not stems:
+        raise StemSetError("at least one stem", "only a mixture", "hand in stems, not the song they come from")
+    return stems, mixture if mixture is not None else next(iter(named), None)
+
+
 def _mixtures(files: Sequence[Path]) -> list[Path]:
     if len(files) < 2:
         return []
@@ -188,15 +199,18 @@ def audio_files(paths: Path | str | Sequence[Path | str], skip_suffix: str = "")
     path = Path(paths)
     if not path.is_dir():
         return [path]
-    found = [
-        file
-        for file in sorted(path.iterdir())
-        if file.suffix.lower() in _SUFFIXES and not file.name.startswith(".") and file.is_file()
-        if not (skip_suffix and file.stem.endswith(skip_suffix))
-    ]
+    found = [file for file in sorted(path.iterdir()) if is_audio_name(file.name, skip_suffix) and file.is_file()]
     if not found:
         raise StemSetError("audio files in the folder", f"none in '{path}'", "check the path; sub-folders are not read")
     return found
+
+
+def is_audio_name(name: str, skip_suffix: str = "") -> bool:
+    """Whether a file's name says that it holds audio, and neither hides it nor says that it is an earlier result."""
+    stem, dot, suffix = name.rpartition(".")
+    if not dot or name.startswith(".") or dot + suffix.lower() not in AUDIO_SUFFIXES:
+        return False
+    return not (skip_suffix and stem.endswith(skip_suffix))
 
 
 def _is_same(path: Path, mixture: Path | str | None) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import secrets
 from collections.abc import Iterable
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from stemprover.errors import OutputError
 from stemprover.stems.formats import AudioFormat, output_format, pcm_bits
 
-__all__ = ["Writer"]
+__all__ = ["Writer", "part_prefix"]
 
 
 class Writer:
@@ -78,7 +79,7 @@ class Writer:
             raise OutputError("a new file", f"'{self.path}', which exists", "use --overwrite or another name")
 
     def __enter__(self) -> Self:
-        self._part = self.path.parent / f".stemprover-{secrets.token_hex(8)}.part"
+        self._part = self.path.with_name(f"{part_prefix(self.path.name)}{secrets.token_hex(8)}.part")
         try:
             self._make_folders()
             with self._part.open("xb"):  # by open() and not by libsndfile: the error says why
@@ -158,7 +159,7 @@ class Writer:
         with self._part.open("rb+") as file:
             os.fsync(file.fileno())
         self._refuse_existing()
-        os.replace(self._part, self.path)  # noqa: PTH105  (the call that is known to be atomic)
+        _move(self._part, self.path, self._overwrite)
         self._new_folders.clear()
 
     def _remove(self) -> None:
@@ -174,6 +175,24 @@ class Writer:
         return OutputError(
             f"to write '{self.path}'", f"an error ({reason})", "check free space and permissions; nothing was written"
         )
+
+
+def part_prefix(name: str) -> str:
+    """Return how the temporary files of an output begin; what a killed process left of it can be told by that."""
+    return f".stemprover-{hashlib.sha256(name.encode()).hexdigest()[:16]}-"
+
+
+def _move(part: Path, path: Path, overwrite: bool) -> None:
+    """Give a finished file its name in one step; without ``overwrite`` that step fails if the name was taken."""
+    if not overwrite:
+        try:
+            os.link(part, path)
+            return
+        except FileExistsError as error:
+            raise OutputError("a new file", f"'{path}', which exists", "use --overwrite or another name") from error
+        except OSError:  # a file system without links: another process may come between check and move
+            pass
+    os.replace(part, path)  # noqa: PTH105  (the call that is known to be atomic)
 
 
 def _clear_peak_time(path: Path) -> None:

@@ -83,7 +83,6 @@ class RandomMixes:
     def __init__(self, library: Library, batch_size: int, seed: int) -> None:
         self.library, self.batch_size, self.seed = library, batch_size, seed
         self.samples = round(SECONDS * SPEC.sample_rate)
-        self._rendered = functools.lru_cache(maxsize=None)(self._render)
 
     def batch(self, index: int) -> Mixes:
         """Return batch ``index``; the same index always gives the same batch."""
@@ -147,13 +146,15 @@ class RandomMixes:
 
     def _synth(self, name: str, rng: np.random.Generator) -> np.ndarray:
         """A stretch of one of the rendered stems."""
-        audio = self._rendered(name, int(rng.integers(_RENDERED)))
+        audio = _rendered(name, int(rng.integers(_RENDERED)))
         start = int(rng.integers(audio.shape[1] - self.samples))
         return audio[:, start : start + self.samples]
 
-    def _render(self, name: str, number: int) -> np.ndarray:
-        rng = np.random.default_rng((STEMS.index(name), number))
-        return render_stem(name, round(_RENDERED_SECONDS * SPEC.sample_rate), rng)
+
+@functools.cache
+def _rendered(name: str, number: int) -> np.ndarray:
+    rng = np.random.default_rng((STEMS.index(name), number))
+    return render_stem(name, round(_RENDERED_SECONDS * SPEC.sample_rate), rng)
 
 
 def _vary(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -119,5 +119,5 @@ def train_separator(
         without(open_libraries(data, cache or out / "cache", split), held_out) for split in ("train", "validation")
     )
     task = SeparationTask(model, material(train))
-    batches = RandomMixes(train, numbers.batch_size, numbers.seed), RandomMixes(validation, 8, 1234)
+    batches = RandomMixes(train, numbers.batch_size, numbers.seed), RandomMixes(validation, 4, 1234)
     return fit(task, *batches, numbers, out, log)

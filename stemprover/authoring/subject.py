@@ -1,0 +1,130 @@
+"""What there is to check: a project, a package or a wheel, read without importing anything."""
+
+from __future__ import annotations
+
+import dataclasses
+import email.parser
+import tomllib
+import zipfile
+from configparser import ConfigParser
+from configparser import Error as ConfigError
+from pathlib import Path
+from typing import Any
+
+from stemprover.errors import ManifestError, PluginError
+from stemprover.plugins.fields import printable, relative_path
+from stemprover.plugins.manifest import MANIFEST_NAME
+from stemprover.plugins.packages import ENTRY_POINT_GROUP
+
+__all__ = ["Subject", "opened"]
+
+_MAX_BYTES = 4_000_000_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Subject:
+    """A plugin before it is installed; ``None`` where the place cannot say (a package folder alone).
+
+    Attributes
+    ----------
+    package : Path
+        Folder with the manifest.
+    distribution : str
+        Name of the distribution, else of the package.
+    license, card : str or None
+        Licence expression and model card of the distribution.
+    entry_points : dict or None
+        Those of the group ``stemprover.plugins``.
+    requires : tuple of str or None
+        What it depends on.
+    """
+
+    package: Path
+    distribution: str
+    license: str | None = None
+    card: str | None = None
+    entry_points: dict[str, str] | None = None
+    requires: tuple[str, ...] | None = None
+
+
+def opened(path: Path, scratch: Path) -> Subject:
+    """Return what is in a project folder, a package folder or a wheel; a wheel is unpacked into ``scratch``.
+
+    Raises
+    ------
+    PluginError
+        There is no plugin, or the wheel is damaged or unsafe.
+    """
+    if path.suffix == ".whl":
+        return _wheel(path, scratch)
+    if (path / MANIFEST_NAME).is_file():
+        return Subject(path.resolve(), path.resolve().name)
+    if (path / "pyproject.toml").is_file():
+        return _project(path.resolve())
+    fix = "name a project folder, a package folder or a wheel"
+    raise PluginError(f"a plugin in {path}", f"neither pyproject.toml nor {MANIFEST_NAME}", fix)
+
+
+def _project(folder: Path) -> Subject:
+    try:
+        data: dict[str, Any] = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+        project = data["project"]
+        points = dict(project.get("entry-points", {}).get(ENTRY_POINT_GROUP, {}))
+        name, requires = str(project["name"]), tuple(map(str, project.get("dependencies", ())))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        got = printable(f"{type(error).__name__}: {error}", limit=160)
+        raise PluginError(f"a table [project] in {folder / 'pyproject.toml'}", got, "mend the file") from error
+    card = folder / "README.md"
+    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    licence = project.get("license", "")
+    licence = licence if isinstance(licence, str) else ""
+    return Subject(_package_below(folder, points), name, licence, text, points, requires)
+
+
+def _package_below(folder: Path, points: dict[str, str]) -> Path:
+    """Return the package with the manifest; the entry point names it, else there must be just one."""
+    named = [folder / value.replace(".", "/") for value in points.values() if isinstance(value, str)]
+    below = sorted(path.parent for path in folder.glob(f"*/{MANIFEST_NAME}"))
+    package = next((path for path in (*named, *below) if (path / MANIFEST_NAME).is_file()), None)
+    if package is None:
+        raise PluginError(f"a package with {MANIFEST_NAME} in {folder}", "none", "start with 'stemprover plugins new'")
+    return package
+
+
+def _wheel(path: Path, scratch: Path) -> Subject:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check(archive, path)
+            archive.extractall(scratch)
+    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        raise PluginError(f"a whole wheel {path}", f"{type(error).__name__}: {error}", "build it again") from error
+    info = next(iter(sorted(scratch.glob("*.dist-info"))), None)
+    if info is None or not (info / "METADATA").is_file():
+        raise PluginError(f"a wheel with metadata in {path}", "none", "build it again")
+    headers = email.parser.Parser().parsestr((info / "METADATA").read_text(encoding="utf-8"))
+    points = ConfigParser(delimiters=("=",))
+    points.optionxform = str  # type: ignore[assignment,method-assign]  # names keep their case
+    try:
+        points.read(info / "entry_points.txt", encoding="utf-8")
+    except (ConfigError, UnicodeDecodeError) as error:
+        raise PluginError(f"readable entry points in {path}", printable(str(error)), "build it again") from error
+    group = dict(points[ENTRY_POINT_GROUP]) if ENTRY_POINT_GROUP in points else {}
+    return Subject(
+        _package_below(scratch, group),
+        str(headers.get("Name", "")),
+        str(headers.get("License-Expression", "")),
+        str(headers.get_payload()),
+        group,
+        tuple(map(str, headers.get_all("Requires-Dist", []))),
+    )
+
+
+def _check(archive: zipfile.ZipFile, path: Path) -> None:
+    """Refuse names that would leave the folder, and archives that grow without end."""
+    if sum(member.file_size for member in archive.infolist()) > _MAX_BYTES:
+        raise PluginError(f"a wheel of at most {_MAX_BYTES} bytes in {path}", "a larger one", "do not install it")
+    for member in archive.infolist():
+        try:
+            relative_path("a file in the wheel", member.filename.rstrip("/"))
+        except ManifestError as error:
+            raise PluginError(f"files inside the wheel {path}", error.got, "do not install it") from error

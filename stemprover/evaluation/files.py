@@ -1,0 +1,184 @@
+"""Evaluation of files: opens, checks and aligns what :mod:`stemprover.evaluation.sets` scores."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stemprover.errors import StemSetError
+from stemprover.evaluation.metrics import Metric
+from stemprover.evaluation.pairing import StemPair
+from stemprover.evaluation.sets import (
+    COLUMNS,
+    Column,
+    StemScores,
+    bss_scores,
+    mean_scores,
+    missing_packages,
+    score_stem,
+)
+from stemprover.stems import Stem, find_offsets
+
+__all__ = ["EvaluationOptions", "SetScores", "evaluate_files"]
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationOptions:
+    """How files are compared.
+
+    Attributes
+    ----------
+    segment_s : float
+        Length of segments in seconds.
+    match_gain : bool
+        Scale every estimate to its reference first.
+    align : bool
+        Shift estimates that are late or early, and cut or pad them to the reference's length.
+    metrics : Mapping[str, Metric]
+        More metrics, by name.
+    """
+
+    segment_s: float = 3.0
+    match_gain: bool = False
+    align: bool = False
+    metrics: Mapping[str, Metric] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class SetScores:
+    """Scores of all stems.
+
+    Attributes
+    ----------
+    stems : tuple of StemScores
+    mean : Mapping[str, float]
+        Of the stems that have the score.
+    columns : Mapping[str, Column]
+        What each score is, for those that occur.
+    missing : Mapping[str, tuple of str]
+        Packages that are not installed, with the scores that they would have given.
+    """
+
+    stems: tuple[StemScores, ...]
+    mean: Mapping[str, float]
+    columns: Mapping[str, Column]
+    missing: Mapping[str, tuple[str, ...]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object of ``stemprover evaluate --json``."""
+        return {
+            "metrics": {name: dataclasses.asdict(column) for name, column in self.columns.items()},
+            "stems": {stem.stem: _stem_dict(stem) for stem in self.stems},
+            "mean": _rounded(self.mean),
+            "missing": {package: list(scores) for package, scores in self.missing.items()},
+        }
+
+    def rows(self) -> Iterator[tuple[str, str, float | str, float | str, float | str, float | str, str, float]]:
+        """Yield the lines of ``--csv``: stem, scope, start_s, end_s, low_hz, high_hz, metric, value."""
+        for stem in self.stems:
+            for name, value in stem.scores.items():
+                yield stem.stem, "stem", "", "", "", "", name, round(value, 6)
+            for part in stem.segments:
+                for name, value in part.scores.items():
+                    yield stem.stem, "segment", part.start_s, part.end_s, "", "", name, round(value, 6)
+            for band in stem.bands:
+                for name, value in band.scores.items():
+                    yield stem.stem, "band", "", "", band.low_hz, band.high_hz, name, round(value, 6)
+
+
+def _stem_dict(stem: StemScores) -> dict[str, Any]:
+    parts = {
+        key: [{name: _plain(value) for name, value in dataclasses.asdict(one).items()} for one in getattr(stem, key)]
+        for key in ("segments", "bands")
+    }
+    return {"scores": _rounded(stem.scores), **parts}
+
+
+def _plain(value: Any) -> Any:
+    return _rounded(value) if isinstance(value, Mapping) else value
+
+
+def _rounded(scores: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 6) for name, value in scores.items()}
+
+
+def evaluate_files(
+    pairs: Sequence[StemPair], mixture: Path | None = None, options: EvaluationOptions | None = None
+) -> SetScores:
+    """Score every pair, and the set as a whole by BSS Eval where its package is installed.
+
+    Raises
+    ------
+    AudioError, StemSetError
+        A file cannot be read, or rates, lengths or channels differ.
+    """
+    options = options or EvaluationOptions()
+    missing = missing_packages()
+    scored: list[StemScores] = []
+    for one in pairs:
+        reference, estimate, mixed, rate = _signals(one, mixture, options.align)
+        scored.append(
+            score_stem(
+                one.name,
+                reference,
+                estimate,
+                rate,
+                mixture=mixed,
+                segment_s=options.segment_s,
+                matched_gain=options.match_gain,
+                speech=one.stem_class == "vocals",
+                metrics=options.metrics,
+            )
+        )
+    if len(pairs) > 1 and "museval" not in missing:
+        scored = _with_bss(scored, pairs, options.align)
+    columns = COLUMNS | {
+        name: Column(metric.label, metric.unit, metric.higher_is_better) for name, metric in options.metrics.items()
+    }
+    present = {name for stem in scored for part in (stem, *stem.segments) for name in part.scores}
+    known = {name: column for name, column in columns.items() if name in present}
+    return SetScores(tuple(scored), mean_scores(scored), known, missing)
+
+
+def _with_bss(scored: Sequence[StemScores], pairs: Sequence[StemPair], align: bool) -> list[StemScores]:
+    """Add BSS Eval's scores; it looks at all stems at once, and cannot at silent ones."""
+    heard = [one for one, stem in zip(pairs, scored, strict=True) if "silence_level" not in stem.scores]
+    if len(heard) < 2:
+        return list(scored)
+    signals = {one.name: _signals(one, None, align) for one in heard}
+    rate = next(iter(signals.values()))[3]
+    found = bss_scores({n: s[0] for n, s in signals.items()}, {n: s[1] for n, s in signals.items()}, rate)
+    return [dataclasses.replace(stem, scores={**stem.scores, **found.get(stem.stem, {})}) for stem in scored]
+
+
+def _signals(one: StemPair, mixture: Path | None, align: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, int]:
+    """Reference, estimate, mixture (or None) of one shape, and their rate."""
+    with contextlib.ExitStack() as stack:
+        references = [stack.enter_context(Stem.open(path)) for path in one.references]
+        estimate = stack.enter_context(Stem.open(one.estimate))
+        mixed = stack.enter_context(Stem.open(mixture)) if mixture else None
+        first = references[0].format
+        others = [*references, estimate, *([mixed] if mixed else [])]
+        _require_same(others, "sample_rate", "Hz", "resample one of them")
+        if align:
+            (offset,) = find_offsets([estimate], references[0])
+            estimate = estimate.moved(offset.samples, first.samples)
+            others = [*references, estimate, *([mixed] if mixed else [])]
+        _require_same(others, "samples", "samples", "--align cuts or pads estimates")
+        _require_same(others, "channels", "channels", "convert one of them")
+        audio = [stem.read(0, first.samples) for stem in others]
+    reference = np.sum(audio[: len(references)], axis=0)
+    return reference, audio[len(references)], audio[-1] if mixed else None, first.sample_rate
+
+
+def _require_same(stems: Sequence[Stem], key: str, unit: str, fix: str) -> None:
+    first = stems[0]
+    for other in stems[1:]:
+        wanted, got = getattr(first.format, key), getattr(other.format, key)
+        if wanted != got:
+            raise StemSetError(f"{wanted} {unit} as in '{first.path}'", f"{got} {unit} in '{other.path}'", fix)

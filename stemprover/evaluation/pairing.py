@@ -1,0 +1,85 @@
+"""Which reference belongs to which estimate."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from stemprover.errors import StemSetError
+from stemprover.stems import audio_files, guess_stem_class, is_mixture_name
+
+__all__ = ["StemPair", "pair_stems"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StemPair:
+    """An estimate, and the references whose sum it should be.
+
+    Attributes
+    ----------
+    name : str
+        The estimate's file name without suffix.
+    stem_class : str
+        What it holds.
+    estimate : Path
+    references : tuple of Path
+        One file; several where the estimate holds all but one stem (``no_vocals``, ``instrumental``) and no reference
+        does.
+    """
+
+    name: str
+    stem_class: str
+    estimate: Path
+    references: tuple[Path, ...]
+
+
+def pair_stems(references: Path, estimates: Path) -> tuple[StemPair, ...]:
+    """Pair files by name, else by the stem class that their names tell.
+
+    Parameters
+    ----------
+    references, estimates : Path
+        Two files, or two folders; mixtures in them are left out. References without an estimate are left out, too.
+
+    Raises
+    ------
+    StemSetError
+        If an estimate has no reference, or several.
+    """
+    if references.is_dir() != estimates.is_dir():
+        got = f"'{references}' and '{estimates}'"
+        raise StemSetError("two files or two folders", got, "give both as folders, or both as files")
+    if not estimates.is_dir():
+        return (StemPair(estimates.stem, guess_stem_class(estimates), estimates, (references,)),)
+    wanted, found = _stems(references), _stems(estimates)
+    pairs = []
+    for path in found:
+        stem_class = guess_stem_class(path)
+        chosen = _by_name(path, wanted) or _by_class(stem_class, wanted) or _rest(path, stem_class, wanted)
+        if not chosen:
+            fix = "name true stems like the estimates, or after their instruments"
+            raise StemSetError(f"a reference for '{path.name}' in '{references}'", "none or several", fix)
+        pairs.append(StemPair(path.stem, stem_class, path, chosen))
+    return tuple(pairs)
+
+
+def _stems(folder: Path) -> list[Path]:
+    return [path for path in audio_files(folder) if not is_mixture_name(path)]
+
+
+def _by_name(path: Path, references: Sequence[Path]) -> tuple[Path, ...]:
+    return tuple(reference for reference in references if reference.stem == path.stem)[:1]
+
+
+def _by_class(stem_class: str, references: Sequence[Path]) -> tuple[Path, ...]:
+    found = [one for one in references if guess_stem_class(one) == stem_class != "generic"]
+    return tuple(found) if len(found) == 1 else ()
+
+
+def _rest(path: Path, stem_class: str, references: Sequence[Path]) -> tuple[Path, ...]:
+    """All references but the one that the estimate says it lacks; ``instrumental`` lacks the vocals."""
+    words = path.stem.lower().replace("-", "_").replace(" ", "_")
+    lacking = "vocals" if stem_class == "instrumental" else words.rpartition("no_")[2] if "no_" in words else ""
+    left_out = [one for one in references if guess_stem_class(one) == lacking]
+    return tuple(one for one in references if one not in left_out) if len(left_out) == 1 else ()

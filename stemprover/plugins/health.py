@@ -1,0 +1,121 @@
+"""Is everything as it was released? Checks of single plugins, and what is wrong with the whole set and how to mend it.
+
+Nothing here imports a plugin.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+
+from stemprover.errors import AdapterError, PluginError, StemProverError
+from stemprover.plugins.discovery import EMBEDDED, Plugin
+from stemprover.plugins.hashing import verify_files
+from stemprover.plugins.origins import requirement_of
+from stemprover.plugins.packages import is_hub_folder
+from stemprover.plugins.state import read_state, state_file
+
+__all__ = ["Problem", "examine", "verify"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that is broken, and the command (or, where there is none, the step) that mends it."""
+
+    name: str
+    what: str
+    mend: str
+
+
+def verify(plugin: Plugin) -> tuple[str, ...]:
+    """Check that a plugin fits this host and base, and every file against its SHA-256.
+
+    Returns
+    -------
+    tuple of str
+        The files that were checked. Weights on the hub are looked for in its cache; none are fetched.
+
+    Raises
+    ------
+    PluginError
+        It is broken, or made for another host or base.
+    AdapterError
+        A file is missing or differs.
+    """
+    if plugin.status in ("broken", "incompatible"):
+        raise PluginError(f"{plugin.name} to be usable", f"{plugin.status}: {plugin.reason}", _mend(plugin))
+    if plugin.manifest is None and plugin not in EMBEDDED:  # switched off, and broken besides
+        raise PluginError(f"{plugin.name} to be readable", plugin.reason, _mend(plugin))
+    weights = plugin.manifest.weights if plugin.manifest else None
+    if plugin.manifest is None or weights is None or not weights.hub:
+        return verify_files(plugin)
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = [try_to_load_from_cache(weights.hub, name, revision=weights.revision) for name in plugin.manifest.files]
+    if not all(isinstance(path, str) for path in cached):
+        return ()
+    name = next(iter(plugin.manifest.files))
+    return verify_files(plugin, Path(str(cached[0])).parents[name.count("/")])
+
+
+def examine(plugins: Sequence[Plugin], check_adapter: Callable[[Path], None] | None = None) -> Iterator[Problem]:
+    """Find what is wrong with the plugins of this environment and with what the host needs.
+
+    Parameters
+    ----------
+    check_adapter : callable, optional
+        Looks into the folder of an adapter whose files are as released, and raises what is wrong with its weights.
+    """
+    yield from _host()
+    state = read_state()
+    if state.fault:
+        yield Problem("stemprover", state.fault, f"rm {state_file()}")
+    for plugin in plugins:
+        if plugin.status == "disabled" and not state.fault:
+            continue
+        try:
+            verify(plugin)
+            if check_adapter is not None and plugin.kind == "lora" and plugin.weights_folder is not None:
+                check_adapter(plugin.weights_folder)
+        except AdapterError as error:
+            yield Problem(plugin.name, str(error), _mend(plugin))
+        except StemProverError as error:
+            yield Problem(plugin.name, error.got, _mend(plugin))
+
+
+def _host() -> Iterator[Problem]:
+    """What the host needs and does not have, for example because something else was installed since."""
+    from packaging.requirements import Requirement
+
+    try:
+        needs = [Requirement(text) for text in metadata.requires("stemprover") or ()]
+    except metadata.PackageNotFoundError:  # run from its source without being installed
+        return
+    for need in needs:
+        if need.marker is not None and not need.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            version = metadata.version(need.name)
+        except metadata.PackageNotFoundError:
+            version = ""
+        if not version or not need.specifier.contains(version, prereleases=True):
+            what = f"stemprover needs {need.name}{need.specifier}, {version or 'none'} is installed"
+            yield Problem("stemprover", what, f"python -m pip install '{need.name}{need.specifier}'")
+
+
+def _mend(plugin: Plugin) -> str:
+    """The command that helps: another version, the same once more, or to remove it."""
+    remove = f"stemprover plugins uninstall '{plugin.distribution}'"
+    if plugin in EMBEDDED:
+        return "python -m pip install --force-reinstall --no-deps stemprover"
+    if plugin.folder is not None and is_hub_folder(plugin.folder):
+        source = requirement_of(plugin)
+        damaged = plugin.status != "incompatible" and source
+        return f"stemprover plugins install '{source}'" if damaged else f"stemprover plugins uninstall {plugin.name}"
+    if plugin.status == "incompatible":
+        return f"stemprover plugins install --upgrade '{plugin.distribution}'"
+    if (plugin.folder is not None and plugin.manifest is None) or "has a plugin of this name" in plugin.reason:
+        return remove
+    return f"stemprover plugins install --reinstall '{plugin.distribution}'" if requirement_of(plugin) else remove

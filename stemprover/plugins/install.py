@@ -1,0 +1,163 @@
+"""Install and uninstall plugins: first a plan that can be shown, then the change, then a look at the result.
+
+No plugin is imported on the way. A source folder and a git address are built by the installer, which runs the build
+code in them; wheels and adapters on the hub are only unpacked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Iterable, Sequence
+from importlib import invalidate_caches
+
+from stemprover.errors import PluginError, PluginNotFoundError
+from stemprover.plugins import resolver
+from stemprover.plugins.discovery import EMBEDDED, Plugin, installed
+from stemprover.plugins.fields import printable
+from stemprover.plugins.hub import HubSource, install_adapter, read_hub_manifest
+from stemprover.plugins.index import Registry
+from stemprover.plugins.packages import DISTRIBUTION, canonical, is_hub_folder
+from stemprover.plugins.requests import read_request
+from stemprover.plugins.resolver import Change
+from stemprover.plugins.state import enable, read_state
+
+__all__ = ["InstallPlan", "plan", "plan_requests", "uninstall"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class InstallPlan:
+    """What an installation would do.
+
+    Attributes
+    ----------
+    requirements : tuple of str
+        For pip or uv.
+    adapters : tuple of HubSource
+        From the hub.
+    changes : tuple of Change
+        Every distribution and adapter that would be new or another.
+    """
+
+    requirements: tuple[str, ...]
+    adapters: tuple[HubSource, ...]
+    changes: tuple[Change, ...]
+    upgrade: bool = False
+    reinstall: bool = False
+
+    def require_host_unchanged(self) -> None:
+        """Check that neither the host nor torch would move.
+
+        Raises
+        ------
+        PluginError
+            Names what would move, from which version to which.
+        """
+        moved = [str(change) for change in self.changes if change.protected]
+        if moved:
+            fix = "use another version of the plugin, or allow it with --allow-host-changes"
+            raise PluginError(f"{' and '.join(resolver.PROTECTED)} to stay as they are", ", ".join(moved), fix)
+
+    def apply(self) -> tuple[Plugin, ...]:
+        """Install, and return the plugins that came or changed, whatever their status.
+
+        Raises
+        ------
+        PluginError
+            The installer failed, or an adapter cannot be fetched; what was there before is still there.
+        """
+        if self.requirements and any(not change.name.startswith("hf:") for change in self.changes):
+            resolver.apply(self.requirements, _kept(), self.changes, upgrade=self.upgrade, reinstall=self.reinstall)
+        fetched = [install_adapter(source) for source in self.adapters]
+        names = {canonical(change.name) for change in self.changes} | {plugin.distribution for plugin in fetched}
+        return tuple(plugin for plugin in installed() if {canonical(plugin.distribution), plugin.distribution} & names)
+
+
+def plan_requests(
+    texts: Iterable[str], known: Registry, *, upgrade: bool = False, reinstall: bool = False
+) -> InstallPlan:
+    """Plan the installation of what a user names; see :func:`stemprover.plugins.requests.read_request`.
+
+    Raises
+    ------
+    PluginError
+        Something cannot be found, read or made to fit together with what is installed; nothing was changed.
+    """
+    requests = [read_request(text, known, again=reinstall) for text in texts]
+    requirements = [request.requirement for request in requests if request.requirement]
+    placed = [one for one in requirements if upgrade and ("/" in one or "@" in one)]
+    if placed:
+        fix = "a wheel, a folder or an address says itself which version it is"
+        raise PluginError("names beside --upgrade", printable(placed[0]), fix)
+    adapters = [request.hub for request in requests if request.hub]
+    return plan(requirements, adapters, upgrade=upgrade, reinstall=reinstall)
+
+
+def plan(
+    requirements: Sequence[str], adapters: Sequence[HubSource], *, upgrade: bool = False, reinstall: bool = False
+) -> InstallPlan:
+    """Plan the installation of requirements and adapters; as :func:`plan_requests`."""
+    changes: list[Change] = []
+    if requirements:
+        changes += resolver.resolve(requirements, _kept(), upgrade=upgrade, reinstall=reinstall)
+    there = {plugin.name: plugin for plugin in installed()}
+    for source in adapters:
+        name = read_hub_manifest(source).name
+        old = there.get(name)
+        if old is not None and not (old.folder and is_hub_folder(old.folder)):
+            fix = f"run 'stemprover plugins uninstall {old.distribution}' first"
+            raise PluginError(f"a new name for {source}", f"{name}, which {old.distribution} has", fix)
+        changes.append(Change(f"hf:{source.repository}", old.version if old else "", source.revision[:12]))
+    return InstallPlan(tuple(requirements), tuple(adapters), tuple(changes), upgrade, reinstall)
+
+
+def uninstall(name: str) -> tuple[Plugin, ...]:
+    """Remove a plugin by its name or its distribution's; returns the plugins that went with it.
+
+    Raises
+    ------
+    PluginNotFoundError
+        Nothing of this name is installed.
+    PluginError
+        Several are, it is a part of the host, or the installer cannot remove it.
+    """
+    known = installed()
+    chosen = [plugin for plugin in known if canonical(plugin.distribution) == canonical(name)]
+    chosen = chosen or [plugin for plugin in known if plugin.name == name]
+    if not chosen:
+        names = ", ".join(sorted({plugin.name for plugin in known if plugin not in EMBEDDED})) or "none"
+        raise PluginNotFoundError(f"an installed plugin ({names})", printable(name), "see 'stemprover plugins list'")
+    distributions = sorted({plugin.distribution for plugin in chosen})
+    if len(distributions) > 1:
+        raise PluginError(f"one plugin of the name {name}", " and ".join(distributions), "name the distribution")
+    if chosen[0] in EMBEDDED:
+        raise PluginError("a plugin that was installed", f"{name}, a part of stemprover", "leave it")
+    _remove(chosen[0])
+    left = [plugin for plugin in installed() if plugin.distribution == chosen[0].distribution]
+    if left:
+        where = str(left[0].folder or "a folder outside this environment")
+        raise PluginError(f"{name} to be gone", f"it is still in {where}", "remove it the way it was put there")
+    gone = tuple(plugin for plugin in known if plugin.distribution == chosen[0].distribution)
+    for plugin in gone:
+        if plugin.name in read_state().disabled:
+            enable(plugin.name)  # a plugin that is installed again starts anew
+    return gone
+
+
+def _remove(plugin: Plugin) -> None:
+    if plugin.folder is None or not is_hub_folder(plugin.folder):
+        resolver.uninstall(plugin.distribution)
+        return
+    gone = plugin.folder.with_name(f".{plugin.folder.name}.gone")
+    try:
+        plugin.folder.rename(gone)  # in one step, so that nothing half-removed is ever listed
+        shutil.rmtree(gone)
+    except OSError as error:
+        raise PluginError(f"to remove {plugin.folder}", error.strerror or "an error", "delete it by hand") from error
+    invalidate_caches()
+
+
+def _kept() -> list[str]:
+    """Distributions of all plugins, which must go on working beside what is new."""
+    names = {plugin.distribution for plugin in installed()}
+    return sorted(name for name in names if DISTRIBUTION.fullmatch(name) and name != "stemprover")

@@ -1,0 +1,121 @@
+"""Real wheels of small plugins, and a real virtual environment to install them into with a real installer."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from plugin_site import lora_manifest
+
+from stemprover.plugins import base_identity
+
+__all__ = ["Environment", "adapter_files", "sha256", "wheel"]
+
+PROGRAM = "from stemprover.cli.main import main; main()"
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def wheel(
+    folder: Path, name: str, files: Mapping[str, bytes | str], version: str = "1.2", requires: Sequence[str] = ()
+) -> Path:
+    """Build a wheel as a build backend would; its package is the first part of the files' paths."""
+    stem = f"{name.replace('-', '_')}-{version}"
+    package = next(iter(files)).partition("/")[0]
+    needs = "".join(f"Requires-Dist: {one}\n" for one in requires)
+    info = {
+        "METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}",
+        "WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "entry_points.txt": f"[stemprover.plugins]\n{name.removeprefix('acme-')} = {package}\n",
+    }
+    content = dict(files) | {f"{stem}.dist-info/{key}": text for key, text in info.items()}
+    if not any(path.endswith("stemprover.json") for path in files):  # not a plugin
+        del content[f"{stem}.dist-info/entry_points.txt"]
+    record = f"{stem}.dist-info/RECORD"
+    lines = []
+    path = folder / f"{stem}-py3-none-any.whl"
+    folder.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for inner, data in content.items():
+            raw = data.encode() if isinstance(data, str) else data
+            archive.writestr(inner, raw)
+            digest = base64.urlsafe_b64encode(hashlib.sha256(raw).digest()).rstrip(b"=").decode()
+            lines.append(f"{inner},sha256={digest},{len(raw)}\n")
+        archive.writestr(record, "".join(lines) + f"{record},,\n")
+    return path
+
+
+def adapter_files(plugin: str, weights: bytes = b"weights", **changes: Any) -> dict[str, bytes | str]:
+    """The files of an adapter's package ``acme_<name>`` that says to be made for the embedded base."""
+    package = f"acme_{plugin.replace('-', '_')}"
+    changes = {"base": base_identity()._asdict(), **changes}
+    changes.setdefault("files", {"adapter_config.json": sha256(b"{}"), "adapter_model.safetensors": sha256(weights)})
+    return {
+        f"{package}/__init__.py": "",
+        f"{package}/stemprover.json": json.dumps(lora_manifest(plugin, **changes)),
+        f"{package}/adapter/adapter_config.json": b"{}",
+        f"{package}/adapter/adapter_model.safetensors": weights,
+    }
+
+
+class Environment:
+    """A virtual environment that sees the packages of the one that runs the tests, the host among them.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to make it; ``folder / "index"`` stands for the package index.
+    pip : bool
+        Whether pip can be imported in it; uv is found on the path.
+    """
+
+    def __init__(self, folder: Path, pip: bool = True) -> None:
+        self.folder, self.index = folder, folder / "index"
+        self.index.mkdir(parents=True)
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+        self.python = folder / "venv" / "bin" / "python"
+        (self.site,) = (folder / "venv").glob("lib/python*/site-packages")
+        shared = [path for path in sys.path if path.endswith("site-packages")]
+        lines = [f"import site; site.addsitedir({path!r})" for path in shared]
+        if not pip:
+            lines.append("import sys; sys.modules['pip'] = None")
+        (self.site / "shared.pth").write_text("\n".join(lines) + "\n")
+        self.variables = {
+            "STEMPROVER_HOME": str(folder / "home"),
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": str(self.index),
+            "PIP_NO_BUILD_ISOLATION": "0",  # means that there is none
+            "PIP_NO_CACHE_DIR": "1",
+            "UV_OFFLINE": "1",
+            "UV_NO_INDEX": "1",
+            "UV_FIND_LINKS": str(self.index),
+            "UV_NO_CACHE": "1",
+            "HF_HOME": str(folder / "hub"),
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "OMP_NUM_THREADS": "1",
+        }
+
+    def run(self, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run ``stemprover`` in it."""
+        command = [self.python, "-c", PROGRAM, *map(str, arguments)]
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "UV_", "STEMPROVER_"))}
+        environment = {**kept, "PATH": path, **self.variables, **variables}
+        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=240)
+
+    def listed(self) -> dict[str, dict[str, Any]]:
+        """What ``plugins list`` says, by distribution, without what the shared environment has."""
+        done = self.run("plugins", "list", "--json")
+        assert done.returncode == 0, done.stderr
+        found = {plugin["distribution"]: plugin for plugin in json.loads(done.stdout)}
+        return {name: plugin for name, plugin in found.items() if not name.startswith("stemprover")}

@@ -1,0 +1,82 @@
+"""Training of separators: the loss falls, a stopped run goes on to the same weights, and says what it heard."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import load_file
+
+from stemprover.cli.train import train
+from stemprover.data.export import write_songs
+from stemprover.separation.mask_unet import MaskUNet
+from stemprover.separation.trained import find_separators
+from stemprover.training import mixes
+from stemprover.training.loop import Recipe, fit
+from stemprover.training.mixes import Mixes
+from stemprover.training.separation import SeparationTask
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+class _Tones:
+    """Bass is a low tone, vocals a high one; the rest is silent."""
+
+    def batch(self, index: int) -> Mixes:
+        generator = torch.Generator().manual_seed(index)
+        time = torch.arange(8192) / 44_100
+        stems = torch.zeros(2, 4, 2, 8192)
+        for place, (low, high) in {1: (60, 200), 3: (2000, 5000)}.items():
+            frequency = low + (high - low) * torch.rand(2, 1, 1, generator=generator)
+            stems[:, place] = 0.1 * torch.sin(2 * torch.pi * frequency * time)
+        return Mixes(stems)
+
+
+def _task() -> SeparationTask:
+    torch.manual_seed(0)
+    return SeparationTask(MaskUNet(n_fft=1024, hop=256, channels=(8, 8)), ["b", "a"])
+
+
+def test_it_learns_to_separate_tones(tmp_path: Path):
+    recipe = Recipe(steps=60, learning_rate=3e-2, precision="no", validate_every=60, decay_share=0.5, ema=0.9)
+    before = _task().validate(_Tones().batch(999))
+    folder = fit(_task(), _Tones(), _Tones(), recipe, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    for stem in ("bass", "vocals"):
+        assert lines[-1][f"val/sdr_db_{stem}"] > before[f"sdr_db_{stem}"] + 3
+    assert json.loads((folder / "trained_on.json").read_text()) == {"heard": ["a", "b"]}
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path):
+    recipe = Recipe(steps=6, precision="no", decay_share=0.0, early=0.5, checkpoint_minutes=0.0)
+
+    class _Stop(_Tones):
+        def batch(self, index: int) -> Mixes:
+            if index == 4:
+                raise KeyboardInterrupt
+            return super().batch(index)
+
+    whole = fit(_task(), _Tones(), None, recipe, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        fit(_task(), _Stop(), None, recipe, tmp_path / "parts")
+    resumed = fit(_task(), _Tones(), None, recipe, tmp_path / "parts")
+    for name, value in load_file(whole / WEIGHTS).items():
+        torch.testing.assert_close(load_file(resumed / WEIGHTS)[name], value)
+    early = load_file(tmp_path / "whole" / "early" / WEIGHTS)
+    assert any(not torch.equal(early[name], value) for name, value in load_file(whole / WEIGHTS).items())
+
+
+def test_the_command_leaves_songs_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(mixes, "_RENDERED", 1)  # else it would render synthesised stems for half a minute
+    write_songs(tmp_path / "songs", 2, seconds=6.0)
+    options = ["separator", "--architecture", "waveform-unet", "--data", str(tmp_path / "songs")]
+    options += ["--out", str(tmp_path / "run"), "--steps", "1", "--batch-size", "1", "--precision", "no"]
+    result = CliRunner().invoke(train, [*options, "--without", "000001"])
+    assert result.exit_code == 0, result.output
+    found = find_separators(tmp_path / "run")
+    assert {(one.architecture, one.folder.name, one.heard) for one in found} == {
+        ("waveform-unet", "final", frozenset({"000000"}))
+    }
