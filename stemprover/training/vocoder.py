@@ -22,6 +22,9 @@ from stemprover.training.restoration import condition_of
 
 __all__ = ["VocoderTask"]
 
+_HARM = 2.0
+"""How much more a decibel lost counts than a decibel won: where it cannot know, the network is to leave the stem."""
+
 
 class VocoderTask:
     """Complex, multi-resolution and phase losses on repaired segments.
@@ -50,11 +53,12 @@ class VocoderTask:
         stem, clean, request = self._request(batch, generator if blend else None)
         with torch.autocast("cpu", enabled=False):
             spectrum = stem + (self.vocoder.mix(request) - stem) * to_bins(batch.region)
-            ratio = error_ratio(spectrum, clean, stem).mean()
+            ratios = error_ratio(spectrum, clean, stem)
+            ratio = ratios.mean()
             audio = istft(spectrum, request.n_samples)
             magnitude = multi_resolution(audio, batch.clean, batch.degraded).mean()
             phase = phase_coherence(spectrum, clean).mean()
-        total = 2.0 * ratio + 0.25 * magnitude + 0.25 * phase
+        total = 2.0 * (ratio + _HARM * ratios.relu().mean()) + 0.25 * magnitude + 0.25 * phase
         return total, {"gain_db": -10.0 * ratio.item(), "magnitude": magnitude.item(), "phase": phase.item()}
 
     def validate(self, batch: Batch) -> Mapping[str, float]:
