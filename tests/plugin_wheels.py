@@ -55,16 +55,16 @@ def wheel(
     return path
 
 
-def adapter_files(plugin: str, weights: bytes = b"weights", **changes: Any) -> dict[str, bytes | str]:
+def adapter_files(plugin: str, data: bytes = b"weights", **changes: Any) -> dict[str, bytes | str]:
     """The files of an adapter's package ``acme_<name>`` that says to be made for the embedded base."""
     package = f"acme_{plugin.replace('-', '_')}"
     changes = {"base": base_identity()._asdict(), **changes}
-    changes.setdefault("files", {"adapter_config.json": sha256(b"{}"), "adapter_model.safetensors": sha256(weights)})
+    changes.setdefault("files", {"adapter_config.json": sha256(b"{}"), "adapter_model.safetensors": sha256(data)})
     return {
         f"{package}/__init__.py": "",
         f"{package}/stemprover.json": json.dumps(lora_manifest(plugin, **changes)),
         f"{package}/adapter/adapter_config.json": b"{}",
-        f"{package}/adapter/adapter_model.safetensors": weights,
+        f"{package}/adapter/adapter_model.safetensors": data,
     }
 
 
@@ -111,7 +111,7 @@ class Environment:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "UV_", "STEMPROVER_"))}
         environment = {**kept, "PATH": path, **self.variables, **variables}
-        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=240)
+        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
     def listed(self) -> dict[str, dict[str, Any]]:
         """What ``plugins list`` says, by distribution, without what the shared environment has."""

@@ -102,18 +102,20 @@ def apply(
     invalidate_caches()
 
 
-def uninstall(distribution: str) -> None:
-    """Remove an installed distribution; none of its code is run.
+def uninstall(distributions: Iterable[str]) -> None:
+    """Remove installed distributions; none of their code is run.
 
     Raises
     ------
     PluginError
         The installer failed, or cannot remove it, because its metadata are damaged for example.
     """
-    if not DISTRIBUTION.fullmatch(distribution):
-        fix = "delete its folders in site-packages"
-        raise PluginError("a distribution with a name", printable(distribution), fix)
-    _run("uninstall", ["--yes", distribution] if _has_pip() else [distribution])
+    names = list(distributions)
+    for name in names:
+        if not DISTRIBUTION.fullmatch(name):
+            fix = "delete its folders in site-packages"
+            raise PluginError("a distribution with a name", printable(name), fix)
+    _run("uninstall", ["--yes", *names] if _has_pip() else names)
     invalidate_caches()
 
 
