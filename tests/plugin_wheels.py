@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from stemprover.plugins import base_identity
 
 __all__ = ["Environment", "adapter_files", "sha256", "wheel"]
 
+ROOT = Path(__file__).parent.parent
 PROGRAM = "from stemprover.cli.main import main; main()"
 
 
@@ -69,24 +71,30 @@ def adapter_files(plugin: str, data: bytes = b"weights", **changes: Any) -> dict
 
 
 class Environment:
-    """A virtual environment that sees the packages of the one that runs the tests, the host among them.
+    """A virtual environment with the host in it, which borrows all other packages from the one that runs the tests.
 
     Parameters
     ----------
     folder : Path
         Where to make it; ``folder / "index"`` stands for the package index.
     pip : bool
-        Whether pip can be imported in it; uv is found on the path.
+        Whether pip can be imported in it; uv is found on the path. uv does not see what is borrowed, so the host says
+        to need nothing then.
+    detectors : bool
+        Whether the detectors of this repository are in it.
     """
 
-    def __init__(self, folder: Path, pip: bool = True) -> None:
+    def __init__(self, folder: Path, pip: bool = True, detectors: bool = False) -> None:
         self.folder, self.index = folder, folder / "index"
         self.index.mkdir(parents=True)
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
         self.python = folder / "venv" / "bin" / "python"
         (self.site,) = (folder / "venv").glob("lib/python*/site-packages")
-        shared = [path for path in sys.path if path.endswith("site-packages")]
-        lines = [f"import site; site.addsitedir({path!r})" for path in shared]
+        lines = [str(ROOT), *([str(ROOT / "detectors")] if detectors else [])]
+        lines.append(f"import site; site.addsitedir({str(self._borrowed())!r})")
+        self._add_distribution("stemprover", metadata.requires("stemprover") or [] if pip else [])
+        if detectors:
+            self._add_distribution("stemprover-detectors", [])
         if not pip:
             lines.append("import sys; sys.modules['pip'] = None")
         (self.site / "shared.pth").write_text("\n".join(lines) + "\n")
@@ -104,6 +112,30 @@ class Environment:
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "OMP_NUM_THREADS": "1",
         }
+
+    def _borrowed(self) -> Path:
+        """A folder with everything that is installed here, but for this repository's own distributions."""
+        folder = self.folder / "borrowed"
+        folder.mkdir()
+        for site in (Path(path) for path in sys.path if path.endswith("site-packages")):
+            for path in site.iterdir():
+                if "stemprover" not in path.name and not (folder / path.name).exists():
+                    (folder / path.name).symlink_to(path)
+        return folder
+
+    def _add_distribution(self, name: str, requires: Sequence[str]) -> None:
+        """Say that one of this repository's distributions is installed."""
+        version = metadata.version(name)
+        info = self.site / f"{name.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        needs = "".join(f"Requires-Dist: {one}\n" for one in requires)
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: {metadata.version(name)}\n{needs}"
+        )
+        (info / "RECORD").write_text("")
+        (info / "INSTALLER").write_text("pip\n")
+        text = metadata.distribution(name).read_text("entry_points.txt")
+        (info / "entry_points.txt").write_text(text or "")
 
     def run(self, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run ``stemprover`` in it."""
