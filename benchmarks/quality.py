@@ -23,7 +23,7 @@ from quality_scores import Row
 
 from stemprover.cli.options import quieten_libraries
 
-SECONDS, QUICK_SECONDS = 9.0, 6.0
+SECONDS, QUICK_SECONDS = 9.0, 4.5
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ def own_baselines(bench: Bench) -> Iterator[Method]:
     yield bench.everything("vocoder everywhere, no blending", SIBLINGS, REAL, wet=1.0)
     yield bench.method("base without LoRA", SIBLINGS, ALL, generic=True, without=bench.adapters)
     if bench.wrong is not None:
-        yield bench.wrong.method("wrong LoRA", SIBLINGS, ALL)
+        yield bench.wrong.method("wrong LoRA", SIBLINGS, REAL)
 
 
 def _nothing(item: Item) -> Mapping[str, Repaired]:

@@ -26,7 +26,7 @@ from stemprover.stems import StemSet
 __all__ = ["PARTS", "Options", "Pool", "items_of"]
 
 _EACH, _QUICK_EACH = 2, 1  # synthetic stems per kind of artifact
-_QUICK_EVERY = 2
+_QUICK_EVERY = 3
 
 
 @dataclasses.dataclass(frozen=True)

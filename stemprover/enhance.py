@@ -27,7 +27,7 @@ from stemprover.render import MAX_SEGMENT_S, Renderer, Stages
 from stemprover.routing import AdapterChoice, Plan, route
 from stemprover.spectral.segments import Segment, onset_strength, plan_segments
 from stemprover.spectral.spec import SPEC
-from stemprover.stems import Stem, StemSet
+from stemprover.stems import Stem, StemSet, find_offsets
 
 __all__ = ["AdapterChoice", "Enhanced", "Enhancer", "Settings"]
 
@@ -114,7 +114,12 @@ class Enhancer:
         """Repair the stems of a set, each with what the others know; ``outputs`` holds one path per stem."""
         settings, progress = settings or Settings(), progress or Silent()
         settings.validate(stems)
-        found = [self._plan(stems, stem, settings, progress, plan_only) for stem in stems.stems]
+        found = [
+            dataclasses.replace(
+                self._plan(stems, offset.stem, settings, progress, plan_only), late_samples=offset.samples
+            )
+            for offset in find_offsets(stems.stems, stems.mixture)
+        ]
         if plan_only:
             return tuple(found)
         renderers = [self._renderer(stems, one, progress) for one in found]

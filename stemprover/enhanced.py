@@ -116,6 +116,8 @@ class Enhanced:
         Plugins that failed and were left out.
     meanings : Mapping[str, str]
         What the artifacts are that plugins added and that were found here.
+    late_samples : int
+        By how many samples the stem is late against the mixture or most of its siblings; negative when early.
     """
 
     stem: Stem
@@ -129,6 +131,7 @@ class Enhanced:
     native: np.ndarray | None = dataclasses.field(default=None, repr=False)
     faults: tuple[Fault, ...] = ()
     meanings: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    late_samples: int = 0
 
     @property
     def sample_rate(self) -> int:
@@ -173,6 +176,8 @@ class Enhanced:
             "sample_rate": form.sample_rate,
             "channels": form.channels,
             "samples": form.samples,
+            "late_samples": self.late_samples,
+            "moved_samples": self.stem.offset,
             "duration_s": form.samples / form.sample_rate,
             "detections": [_rounded(dataclasses.asdict(found)) for found in self.detections],
             "artifact_types": dict(self.meanings),

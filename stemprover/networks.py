@@ -20,7 +20,7 @@ from stemprover.synthesis.base import Vocoder, VocoderInput
 
 __all__ = ["Networks"]
 
-_OWN = tuple(plugin.name for plugin in EMBEDDED)
+_OWN = tuple(plugin.name for plugin in EMBEDDED if plugin.kind == "vocoder")
 
 
 class Networks:

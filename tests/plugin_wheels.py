@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from stemprover.plugins import base_identity
 
 __all__ = ["Environment", "adapter_files", "sha256", "wheel"]
 
+ROOT = Path(__file__).parent.parent
 PROGRAM = "from stemprover.cli.main import main; main()"
 
 
@@ -55,38 +57,44 @@ def wheel(
     return path
 
 
-def adapter_files(plugin: str, weights: bytes = b"weights", **changes: Any) -> dict[str, bytes | str]:
+def adapter_files(plugin: str, data: bytes = b"weights", **changes: Any) -> dict[str, bytes | str]:
     """The files of an adapter's package ``acme_<name>`` that says to be made for the embedded base."""
     package = f"acme_{plugin.replace('-', '_')}"
     changes = {"base": base_identity()._asdict(), **changes}
-    changes.setdefault("files", {"adapter_config.json": sha256(b"{}"), "adapter_model.safetensors": sha256(weights)})
+    changes.setdefault("files", {"adapter_config.json": sha256(b"{}"), "adapter_model.safetensors": sha256(data)})
     return {
         f"{package}/__init__.py": "",
         f"{package}/stemprover.json": json.dumps(lora_manifest(plugin, **changes)),
         f"{package}/adapter/adapter_config.json": b"{}",
-        f"{package}/adapter/adapter_model.safetensors": weights,
+        f"{package}/adapter/adapter_model.safetensors": data,
     }
 
 
 class Environment:
-    """A virtual environment that sees the packages of the one that runs the tests, the host among them.
+    """A virtual environment with the host in it, which borrows all other packages from the one that runs the tests.
 
     Parameters
     ----------
     folder : Path
         Where to make it; ``folder / "index"`` stands for the package index.
     pip : bool
-        Whether pip can be imported in it; uv is found on the path.
+        Whether pip can be imported in it; uv is found on the path. uv does not see what is borrowed, so the host says
+        to need nothing then.
+    detectors : bool
+        Whether the detectors of this repository are in it.
     """
 
-    def __init__(self, folder: Path, pip: bool = True) -> None:
+    def __init__(self, folder: Path, pip: bool = True, detectors: bool = False) -> None:
         self.folder, self.index = folder, folder / "index"
         self.index.mkdir(parents=True)
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
         self.python = folder / "venv" / "bin" / "python"
         (self.site,) = (folder / "venv").glob("lib/python*/site-packages")
-        shared = [path for path in sys.path if path.endswith("site-packages")]
-        lines = [f"import site; site.addsitedir({path!r})" for path in shared]
+        lines = [str(ROOT), *([str(ROOT / "detectors")] if detectors else [])]
+        lines.append(f"import site; site.addsitedir({str(self._borrowed())!r})")
+        self._add_distribution("stemprover", metadata.requires("stemprover") or [] if pip else [])
+        if detectors:
+            self._add_distribution("stemprover-detectors", [])
         if not pip:
             lines.append("import sys; sys.modules['pip'] = None")
         (self.site / "shared.pth").write_text("\n".join(lines) + "\n")
@@ -105,13 +113,37 @@ class Environment:
             "OMP_NUM_THREADS": "1",
         }
 
+    def _borrowed(self) -> Path:
+        """A folder with everything that is installed here, but for this repository's own distributions."""
+        folder = self.folder / "borrowed"
+        folder.mkdir()
+        for site in (Path(path) for path in sys.path if path.endswith("site-packages")):
+            for path in site.iterdir():
+                if "stemprover" not in path.name and not (folder / path.name).exists():
+                    (folder / path.name).symlink_to(path)
+        return folder
+
+    def _add_distribution(self, name: str, requires: Sequence[str]) -> None:
+        """Say that one of this repository's distributions is installed."""
+        version = metadata.version(name)
+        info = self.site / f"{name.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        needs = "".join(f"Requires-Dist: {one}\n" for one in requires)
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: {metadata.version(name)}\n{needs}"
+        )
+        (info / "RECORD").write_text("")
+        (info / "INSTALLER").write_text("pip\n")
+        text = metadata.distribution(name).read_text("entry_points.txt")
+        (info / "entry_points.txt").write_text(text or "")
+
     def run(self, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run ``stemprover`` in it."""
         command = [self.python, "-c", PROGRAM, *map(str, arguments)]
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "UV_", "STEMPROVER_"))}
         environment = {**kept, "PATH": path, **self.variables, **variables}
-        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=240)
+        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
     def listed(self) -> dict[str, dict[str, Any]]:
         """What ``plugins list`` says, by distribution, without what the shared environment has."""

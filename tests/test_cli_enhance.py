@@ -184,3 +184,21 @@ def test_detect_prints_findings_and_draws_them(song: Path, tmp_path: Path, capsy
     assert all(set(entry) == keys for found in objects for entry in found["detections"])
     assert {"plot.bass.png", "plot.vocals.png"} <= names(tmp_path)
     assert names(song) == before
+
+
+def test_late_stems_are_named_and_mended(song: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mixture = sum(soundfile.read(path)[0] for path in song.iterdir())
+    soundfile.write(song / "mix.wav", mixture, RATE)
+    for path in (song / "bass.wav", song / "vocals.flac"):
+        audio, _ = soundfile.read(path)
+        soundfile.write(path, np.pad(audio, ((1105, 0), (0, 0)))[: len(audio)], RATE)
+    code, out, _ = enhance(capsys, song, "-o", tmp_path / "late", "--report", "none")
+    assert code == 0
+    assert out.count("1105 samples late: --align mends it") == 2
+    code, out, _ = enhance(capsys, song, "-o", tmp_path / "mended", "--report", "none", "--align", "--json")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert [(one["late_samples"], one["moved_samples"], one["samples"]) for one in found] == [(0, 1105, RATE // 2)] * 2
+    mended = sum(soundfile.read(tmp_path / "mended" / name)[0] for name in ("bass.wav", "vocals.flac"))
+    late = sum(soundfile.read(tmp_path / "late" / name)[0] for name in ("bass.wav", "vocals.flac"))
+    errors = [np.mean((one - mixture)[: RATE // 4] ** 2) for one in (late, mended)]
+    assert errors[1] < 0.2 * errors[0]

@@ -58,6 +58,7 @@ class Selection:
     output: str | None = None
     suffix: str | None = None
     report: str = "none"
+    align: bool = False
 
     def open(self, source: Path) -> StemSet:
         """Open one input as a stem set; a file is a set of one."""
@@ -66,7 +67,7 @@ class Selection:
         if not source.exists():
             raise AudioError("an audio file or a folder of stems", f"nothing at '{source}'", "check the path")
         skip = self.suffix or DEFAULT_SUFFIX
-        return StemSet.open(source, mixture=self.mixture, stem_class=self.stem, skip_suffix=skip)
+        return StemSet.open(source, mixture=self.mixture, stem_class=self.stem, skip_suffix=skip, align=self.align)
 
 
 def plan_jobs(inputs: Sequence[str], selection: Selection, overwrite: bool | None) -> tuple[list[Job], list[Failure]]:

@@ -31,6 +31,7 @@ __all__ = ["enhance"]
 @click.option("--without", metavar="NAME", multiple=True, help="Never use this adapter (repeatable).")
 @click.option("--generic", is_flag=True, help="Let the base alone try what no installed adapter repairs.")
 @click.option("--mixture", type=click.Path(), help="The mixture the stems were separated from.")
+@click.option("--align", is_flag=True, help="Shift stems that are late or early; cut or pad them to one length.")
 @click.option("--mixture-consistent", is_flag=True, help="Keep the stems summing to the mixture.")
 @click.option("--stem", type=click.Choice(STEM_NAMES), help="What the stem holds; else guessed from the file name.")
 @click.option(
@@ -67,6 +68,7 @@ def enhance(
     without: tuple[str, ...],
     generic: bool,
     mixture: str | None,
+    align: bool,
     mixture_consistent: bool,
     stem: str | None,
     quality: str,
@@ -113,7 +115,7 @@ def enhance(
         vocoder=vocoder,
     )
     run = Run(
-        selection=Selection(mixture, stem, output, suffix, report),
+        selection=Selection(mixture, stem, output, suffix, report, align),
         settings=settings,
         new_enhancer=lambda: Enhancer.from_pretrained(base, device=device, dtype=dtype, safe_mode=safe_mode),
         finish=None if dry_run else lambda done, target: write_reports(done, target.reports, reference),

@@ -23,6 +23,8 @@ __all__ = ["cli", "main"]
 COMMANDS = {
     "enhance": ("stemprover.cli.enhance:enhance", "Find and repair artifacts in stems."),
     "detect": ("stemprover.cli.detect:detect", "Say what is wrong with stems, and where."),
+    "separate": ("stemprover.cli.separate:separate", "Take songs apart into stems."),
+    "clean": ("stemprover.cli.clean:clean", "Take songs apart and repair the stems together."),
     "evaluate": ("stemprover.cli.evaluate:evaluate", "Score stems against the true ones."),
     "compare": ("stemprover.cli.compare:compare", "Show files side by side: pictures, differences, players."),
     "plugins": ("stemprover.cli.plugins:plugins", "List, describe and find plugins."),

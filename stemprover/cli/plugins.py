@@ -91,6 +91,8 @@ def _details(plugin: Plugin) -> dict[str, object]:
         return {}
     return {
         "host": manifest.host,
+        "sample_rate_hz": manifest.sample_rate or "",
+        "download_mb": manifest.download_size_mb or "",
         "base": manifest.base.id if manifest.base else "",
         "metrics": dict(manifest.metrics),
         "folder": str(plugin.folder),

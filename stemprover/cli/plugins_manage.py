@@ -64,9 +64,8 @@ def uninstall(names: tuple[str, ...]) -> None:
     """Remove plugins, by their names or their distributions'."""
     from stemprover.plugins.install import uninstall as remove
 
-    for name in names:
-        gone = remove(name)
-        click.echo(f"{gone[0].distribution} {gone[0].version}: removed ({', '.join(plugin.name for plugin in gone)})")
+    for plugin in remove(names):
+        click.echo(f"{plugin.name}: removed ({plugin.distribution} {plugin.version})")
 
 
 @click.command()

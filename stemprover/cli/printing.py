@@ -56,9 +56,13 @@ def print_result(summary: Summary, reports: Iterable[Path], metrics: Mapping[str
     click.echo(f"{summary['input']}: {what}")
     for label, path in (("wrote", summary["output"]), *(("report", path) for path in reports)):
         click.echo(f"  {label:<6} {path}")
+    if moved := summary["moved_samples"]:
+        click.echo(f"  moved  by {moved} samples, to where the others are")
     for name in (name for name in _HEADLINES if name in metrics):
         row = metrics[name]
         click.echo(f"  {name:<30} {row['before']:.2f} -> {row['after']:.2f} {row['unit']}".rstrip())
+    if late := summary["late_samples"]:
+        click.echo(f"  note   {abs(late)} samples {'late' if late > 0 else 'early'}: --align mends it")
     _print_unrepaired(summary)
     for fault in summary["faults"]:
         click.echo(f"stemprover: warning: plugin {fault['name']} was left out: {fault['reason']}", err=True)

@@ -76,13 +76,14 @@ def renormalise(stems: np.ndarray, mixture: np.ndarray) -> np.ndarray:
     powers = power(stft(torch.from_numpy(stems)))
     total = powers.sum(0)
     masks = powers / (total + 1e-7 * total.mean() + 1e-20)
-    return istft(masks * stft(torch.from_numpy(mixture)), mixture.shape[1]).numpy()
+    shared: np.ndarray = istft(masks * stft(torch.from_numpy(mixture)), mixture.shape[1]).numpy()
+    return shared
 
 
 def _of_class(stems: np.ndarray, mixture: np.ndarray, stem_class: str, rng: np.random.Generator) -> np.ndarray:
     """One stem; the instrumental is what is left without vocals, or the sum of the others."""
     if stem_class != "instrumental":
-        return stems[STEMS.index(stem_class)]
+        return np.asarray(stems[STEMS.index(stem_class)], np.float32)
     vocals = STEMS.index("vocals")
     rest = mixture - stems[vocals] if rng.random() < 0.5 else np.delete(stems, vocals, axis=0).sum(0)
     return np.asarray(rest, np.float32)

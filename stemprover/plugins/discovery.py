@@ -63,14 +63,15 @@ class Plugin:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in values}
 
 
-def _embedded(name: str, summary: str) -> Plugin:
-    return Plugin(name, "vocoder", __version__, "ok", "", (), (), "stemprover", "Apache-2.0", summary)
+def _embedded(name: str, summary: str, kind: str = "vocoder", stems: tuple[str, ...] = ()) -> Plugin:
+    return Plugin(name, kind, __version__, "ok", "", (), stems, "stemprover", "Apache-2.0", summary)
 
 
 EMBEDDED = (
     _embedded("embedded", "Phase-aware iSTFT vocoder that ships with the host"),
     _embedded("griffin-lim", "Reference: phase by Griffin-Lim iteration"),
     _embedded("input-phase", "Reference: restored magnitude with the input's phase"),
+    _embedded("light", "Small separator that ships with the host", "separator", ("drums", "bass", "other", "vocals")),
 )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Iterable, Sequence
-from importlib import invalidate_caches
+from pathlib import Path
 
 from stemprover.errors import PluginError, PluginNotFoundError
 from stemprover.plugins import resolver
@@ -111,17 +111,37 @@ def plan(
     return InstallPlan(tuple(requirements), tuple(adapters), tuple(changes), upgrade, reinstall)
 
 
-def uninstall(name: str) -> tuple[Plugin, ...]:
-    """Remove a plugin by its name or its distribution's; returns the plugins that went with it.
+def uninstall(names: Iterable[str]) -> tuple[Plugin, ...]:
+    """Remove plugins by their names or their distributions'; returns all plugins that went with them.
 
     Raises
     ------
     PluginNotFoundError
-        Nothing of this name is installed.
+        Nothing of a name is installed; nothing was removed.
     PluginError
-        Several are, it is a part of the host, or the installer cannot remove it.
+        Several are, or it is a part of the host; nothing was removed. Or the installer could not remove it.
     """
     known = installed()
+    chosen = [_removable(name, known) for name in names]
+    folders = {plugin.folder for plugin in chosen if plugin.folder and is_hub_folder(plugin.folder)}
+    packages = {plugin.distribution for plugin in chosen if plugin.folder not in folders}
+    for folder in folders:
+        _remove_folder(folder)
+    if packages:
+        resolver.uninstall(sorted(packages))
+    left = [plugin for plugin in installed() if plugin.folder in folders or plugin.distribution in packages]
+    if left:
+        where = str(left[0].folder or "a folder outside this environment")
+        fix = "remove it the way it was put there"
+        raise PluginError(f"{left[0].name} to be gone", f"it is still in {where}", fix)
+    gone = tuple(plugin for plugin in known if plugin.folder in folders or plugin.distribution in packages)
+    for plugin in gone:
+        if plugin.name in read_state().disabled:
+            enable(plugin.name)  # a plugin that is installed again starts anew
+    return gone
+
+
+def _removable(name: str, known: Sequence[Plugin]) -> Plugin:
     chosen = [plugin for plugin in known if canonical(plugin.distribution) == canonical(name)]
     chosen = chosen or [plugin for plugin in known if plugin.name == name]
     if not chosen:
@@ -132,29 +152,17 @@ def uninstall(name: str) -> tuple[Plugin, ...]:
         raise PluginError(f"one plugin of the name {name}", " and ".join(distributions), "name the distribution")
     if chosen[0] in EMBEDDED:
         raise PluginError("a plugin that was installed", f"{name}, a part of stemprover", "leave it")
-    _remove(chosen[0])
-    left = [plugin for plugin in installed() if plugin.distribution == chosen[0].distribution]
-    if left:
-        where = str(left[0].folder or "a folder outside this environment")
-        raise PluginError(f"{name} to be gone", f"it is still in {where}", "remove it the way it was put there")
-    gone = tuple(plugin for plugin in known if plugin.distribution == chosen[0].distribution)
-    for plugin in gone:
-        if plugin.name in read_state().disabled:
-            enable(plugin.name)  # a plugin that is installed again starts anew
-    return gone
+    return chosen[0]
 
 
-def _remove(plugin: Plugin) -> None:
-    if plugin.folder is None or not is_hub_folder(plugin.folder):
-        resolver.uninstall(plugin.distribution)
-        return
-    gone = plugin.folder.with_name(f".{plugin.folder.name}.gone")
+def _remove_folder(folder: Path) -> None:
+    gone = folder.with_name(f".{folder.name}.gone")
     try:
-        plugin.folder.rename(gone)  # in one step, so that nothing half-removed is ever listed
+        shutil.rmtree(gone, ignore_errors=True)
+        folder.rename(gone)  # in one step, so that nothing half-removed is ever listed
         shutil.rmtree(gone)
     except OSError as error:
-        raise PluginError(f"to remove {plugin.folder}", error.strerror or "an error", "delete it by hand") from error
-    invalidate_caches()
+        raise PluginError(f"to remove {folder}", error.strerror or "an error", "delete it by hand") from error
 
 
 def _kept() -> list[str]:

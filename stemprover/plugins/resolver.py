@@ -27,7 +27,9 @@ __all__ = ["PROTECTED", "Change", "apply", "installed_version", "resolve", "unin
 PROTECTED = ("stemprover", "torch")
 """What an installation of plugins must not move."""
 
-_UV_LINE = re.compile(r"\s*([+~-])\s+([A-Za-z0-9][\w.-]*)==(\S+)(?:\s+\(from (.+)\))?", re.ASCII)
+_UV_LINE = re.compile(r"\s*([+~-])\s+([A-Za-z0-9][\w.-]*)(?:==| @ )(\S+)(?:\s+\(from .+\))?", re.ASCII)
+_WHEEL_VERSION = re.compile(r".*/[^/]+?-([^-/]+)(?:-[^-/]+){3,4}\.whl")
+_VERSION = re.compile(r"[A-Za-z0-9.!+_-]+", re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -96,24 +98,27 @@ def apply(
     """
     with tempfile.TemporaryDirectory(prefix="stemprover-") as folder:
         pins = Path(folder) / "constraints.txt"
-        lines = (f"{change.name}=={change.after}\n" for change in changes if change.after)
+        exact = (change for change in changes if _VERSION.fullmatch(change.after))
+        lines = (f"{change.name}=={change.after}\n" for change in exact)
         pins.write_text("".join(lines), encoding="utf-8")
         _run("install", ["--constraint", str(pins), *_arguments(requirements, plugins, upgrade, reinstall)])
     invalidate_caches()
 
 
-def uninstall(distribution: str) -> None:
-    """Remove an installed distribution; none of its code is run.
+def uninstall(distributions: Iterable[str]) -> None:
+    """Remove installed distributions; none of their code is run.
 
     Raises
     ------
     PluginError
         The installer failed, or cannot remove it, because its metadata are damaged for example.
     """
-    if not DISTRIBUTION.fullmatch(distribution):
-        fix = "delete its folders in site-packages"
-        raise PluginError("a distribution with a name", printable(distribution), fix)
-    _run("uninstall", ["--yes", distribution] if _has_pip() else [distribution])
+    names = list(distributions)
+    for name in names:
+        if not DISTRIBUTION.fullmatch(name):
+            fix = "delete its folders in site-packages"
+            raise PluginError("a distribution with a name", printable(name), fix)
+    _run("uninstall", ["--yes", *names] if _has_pip() else names)
     invalidate_caches()
 
 
@@ -157,17 +162,18 @@ def _uv() -> str:
 def _reason(text: str) -> str:
     """The installer's own words, shortened: its errors if it marks them, else its last line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    marked = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    marked = [line.partition(": ")[2] for line in lines if line.startswith(("ERROR: ", "error: ", "cause: "))]
     return printable(" ".join(marked or lines[-1:]), limit=400)
 
 
 def _read_uv(text: str) -> list[Change]:
-    """Read uv's list of lines such as ``+ name==version``; a replaced distribution has two."""
+    """Read uv's list of lines such as ``+ name==version`` or ``+ name @ address``; what is replaced has two."""
     found: dict[str, dict[str, str]] = {}
     for line in text.splitlines():
         match = _UV_LINE.fullmatch(line)
         if match:
-            found.setdefault(match[2], {})[match[1]] = match[3]
+            wheel = _WHEEL_VERSION.fullmatch(match[3])
+            found.setdefault(match[2], {})[match[1]] = wheel[1] if wheel else match[3]
     return [_uv_change(name, signs) for name, signs in found.items()]
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from stemprover.evaluation import METRICS
 from stemprover.report.analysis import Analysis
 from stemprover.report.axes import MelAxis, frequency_ticks, time_ticks
 from stemprover.report.comparison import ComparedFile, Comparison
@@ -24,6 +23,7 @@ _LEFT, _GAP, _TOP, _ROW = 64, 74, 84, 372
 _PAGE, _TEXT, _SOFT, _SUNKEN = (22, 25, 34), (236, 239, 245), (160, 168, 184), (13, 15, 20)
 # The colours of comparison.css on dark pages.
 _COLOURS = ("b6c2d4", "a5a0ff", "fdaa63", "3fdcae", "ff8fc7", "45c8f0", "b9e84f", "bda0ff", "facc5a")
+_SHOWN = {"si_sdr": "SI-SDR, dB", "log_spectral_distance": "LSD, dB", "bleedless": "bleedless"}
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
@@ -70,9 +70,9 @@ def _scales(comparison: Comparison, analyses: tuple[Analysis, ...]) -> tuple[flo
 
 def _table(comparison: Comparison, analyses: tuple[Analysis, ...]) -> list[tuple[str, ...]]:
     """Cells of the table beside the first file: its name, level of the difference, metrics if there are any."""
-    first, names = comparison.files[0].letter, ("si_sdr", "log_spectral_distance", "bleedless")
-    shown = [name for name in names if any(name in scores for scores in comparison.metrics.values())]
-    rows = [("", "file", f"difference to {first}", *(METRICS[name].label for name in shown))]
+    first = comparison.files[0].letter
+    shown = [name for name in _SHOWN if any(name in scores for scores in comparison.metrics.values())]
+    rows = [("", "file", f"difference to {first}", *(_SHOWN[name] for name in shown))]
     for file, analysis in zip(comparison.files[1:], analyses, strict=True):
         scores = comparison.metrics.get(file.letter, {})
         rows.append((file.letter, file.name, f"{apart_db(analysis):.1f} dB", *(f"{scores[n]:.2f}" for n in shown)))

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 __all__ = ["CHUNK", "OVERLAP", "separate"]
 
-CHUNK = 10 * 44_100
-OVERLAP = 44_100
+_GRID = 8192  # a multiple of every network's hops and strides: chunks then begin where the whole's frames do
+CHUNK = 54 * _GRID
+OVERLAP = 6 * _GRID
 
 
 @torch.no_grad()

@@ -1,8 +1,8 @@
 """An Open-Unmix-like separator (Stoeter et al., 2019): a recurrent network over whole spectra.
 
 The magnitude is cropped to 16 kHz, normalised per bin and squeezed through a linear layer; a bidirectional LSTM sees
-the song's course; a linear layer spreads the answer over all bins and scales the mixture. One network serves all stems
-here, with one mask for both channels.
+the song's course; a linear layer spreads the answer over all bins and scales the mixture. Unlike the original, one
+network serves all stems, with one mask for both channels, a sigmoid: rectified ones died in short trainings.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BANDWIDTH_HZ = 16_000
 
 
 class OpenUnmixLike(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Rectified masks from a bidirectional LSTM.
+    """Masks between 0 and 1 from a bidirectional LSTM.
 
     Parameters
     ----------
@@ -44,8 +44,8 @@ class OpenUnmixLike(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.squeeze = nn.Sequential(nn.Linear(2 * self.seen, hidden), nn.LayerNorm(hidden), nn.Tanh())
         self.lstm = nn.LSTM(hidden, hidden // 2, layers, batch_first=True, bidirectional=True)
         self.spread = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.LayerNorm(hidden), nn.ReLU())
-        self.head = nn.Linear(hidden, len(STEMS) * self.spec.n_bins)
-        nn.init.constant_(self.head.bias, 1.0 / len(STEMS))
+        self.masks = nn.Linear(hidden, len(STEMS) * self.spec.n_bins)
+        nn.init.constant_(self.masks.bias, -1.1)  # begin with a quarter of the mixture each
 
     def forward(self, audio: Tensor) -> Tensor:
         """Separate ``[batch, 2, samples]`` into ``[batch, 4, 2, samples]``."""
@@ -54,6 +54,6 @@ class OpenUnmixLike(ModelMixin, ConfigMixin):  # type: ignore[misc]
         squeezed = self.squeeze(rearrange(features, "b c t f -> b t (c f)"))
         with torch.autocast(audio.device.type, enabled=False):  # no half-precision LSTM on every processor
             course = self.lstm(squeezed.float())[0]
-        answer = self.head(self.spread(torch.cat([squeezed.float(), course], -1)))
-        masks = rearrange(torch.relu(answer.float()), "b t (s f) -> b s 1 f t", s=len(STEMS))
-        return apply_masks(masks, spectrum, audio.shape[-1], self.spec)
+        answer = self.masks(self.spread(torch.cat([squeezed.float(), course], -1)))
+        shares = rearrange(torch.sigmoid(answer.float()), "b t (s f) -> b s 1 f t", s=len(STEMS))
+        return apply_masks(shares, spectrum, audio.shape[-1], self.spec)

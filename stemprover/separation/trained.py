@@ -102,10 +102,15 @@ def load_network(folder: Path) -> nn.Module:
     ModelError
         If the folder does not hold one.
     """
+    fix = "give the final/ folder of a run of `stemprover train separator`"
     try:
         kind = ARCHITECTURES[_architecture(folder)]
-        network: nn.Module = kind.from_pretrained(folder, use_safetensors=True)  # type: ignore[attr-defined]
+        loaded = kind.from_pretrained(folder, use_safetensors=True, output_loading_info=True)  # type: ignore[attr-defined]
     except (OSError, ValueError, KeyError) as error:
-        fix = "give the final/ folder of a run of `stemprover train separator`"
         raise ModelError(f"a separator in {folder}", str(error), fix) from error
+    network: nn.Module = loaded[0]
+    # diffusers only warns of these, and leaves random weights in place of missing ones.
+    strange = sorted({*loaded[1]["missing_keys"], *loaded[1]["unexpected_keys"]})
+    if strange:
+        raise ModelError(f"the weights of {kind.__name__} in {folder}", f"missing or unknown {strange[0]}", fix)
     return network.eval().requires_grad_(False)

@@ -35,6 +35,8 @@ class Stem:
         What the file holds.
     path : Path or None
         ``None`` for arrays.
+    offset : int
+        Sample of the file that is sample 0 here, see :meth:`moved`.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Stem:
     format: AudioFormat
     path: Path | None
     _source: Source = dataclasses.field(repr=False, compare=False)
+    offset: int = 0
 
     @classmethod
     def open(cls, path: Path | str, stem_class: str | None = None) -> Stem:
@@ -69,7 +72,7 @@ class Stem:
     def moved(self, offset: int, samples: int) -> Stem:
         """Return the same stem from sample ``offset`` on (negative: with silence in front), ``samples`` long."""
         source = MovedSource(self._source, offset, samples)
-        return dataclasses.replace(self, format=source.format, _source=source)
+        return dataclasses.replace(self, format=source.format, _source=source, offset=self.offset + offset)
 
     def read_native(self, start: int, stop: int) -> NDArray[Any]:
         """Read exact samples in the file's own representation.

@@ -9,6 +9,7 @@ import torch
 from stemprover.enhance import AdapterChoice, Settings
 from stemprover.restoration.control import Condition, control_image, phase_coherence
 from stemprover.spectral.phase import band_features
+from stemprover.spectral.spec import SPEC
 from stemprover.spectral.stft import stft
 from stemprover.testing.repairs import RepairContract, models_of
 from stemprover.testing.signals import music
@@ -16,6 +17,7 @@ from stemprover.testing.signals import music
 __all__ = ["LoraContract"]
 
 _TOLERANCE = 1e-4
+_SAMPLES = 63 * SPEC.hop  # 64 frames, which the networks can halve
 
 
 class LoraContract(RepairContract):
@@ -54,7 +56,9 @@ class LoraContract(RepairContract):
 
 def _condition(items: int, only: int | None = None) -> Condition:
     """Return what stage 1 knows of some segments of music, or of one of them."""
-    audio = torch.stack([torch.from_numpy(music(0.75, channels=1, seed=seed)[0]).float() for seed in range(items)])
+    audio = torch.stack(
+        [torch.from_numpy(music(1.0, channels=1, seed=seed)[0, :_SAMPLES]).float() for seed in range(items)]
+    )
     features = band_features(stft(audio if only is None else audio[only : only + 1]), None)
     count = features.image.shape[0]
     severity = torch.full((count,), 0.5)

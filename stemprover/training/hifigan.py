@@ -163,9 +163,9 @@ def train_hifigan(
     numbers = read_recipe(recipe, overrides)
     torch.manual_seed(numbers.seed)
     task = HifiGanTask(start)
-    validation: Batches | None = None
+    validation: Batches[Batch] | None = None
     if (data / MANIFEST).is_file():
-        train: Batches = PairBatches(data, "train", numbers.batch_size, numbers.seed)
+        train: Batches[Batch] = PairBatches(data, "train", numbers.batch_size, numbers.seed)
         validation = PairBatches(data, "validation", 8, 1234)
     else:
         train = CleanAudio(data, numbers.batch_size, numbers.seed)

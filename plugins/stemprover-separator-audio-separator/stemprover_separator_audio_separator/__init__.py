@@ -1,0 +1,1 @@
+"""Separators of audio-separator for StemProver. Importing this package imports neither torch nor audio-separator."""

@@ -1,0 +1,1 @@
+"""Hybrid Demucs from torchaudio as separators for StemProver; neither torch nor torchaudio is imported with it."""

@@ -1,0 +1,118 @@
+"""``stemprover clean``: a song becomes a folder of repaired stems."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stemprover.cli.exits import EXIT_BAD_INPUT, print_error
+from stemprover.cli.options import QUALITIES, device_options, quieten_libraries
+from stemprover.cli.separate import separator_option
+
+if TYPE_CHECKING:
+    from stemprover.batch.songs import SongJob
+    from stemprover.enhance import Enhanced
+
+__all__ = ["clean"]
+
+_PATHS = click.Path(path_type=Path)
+_REPORTS = {"none": (), "json": ("json",), "html": ("json", "html")}
+
+
+@click.command()
+@click.argument("songs", metavar="SONG...", nargs=-1, required=True, type=_PATHS)
+@separator_option
+@click.option("-o", "--output", type=_PATHS, default=Path("clean"), show_default=True, help="Folder for the stems.")
+@click.option("--mixture-consistent", is_flag=True, help="Make the stems sum to the song.")
+@click.option("--generic", is_flag=True, help="Let the base alone try what no installed adapter repairs.")
+@click.option(
+    "--quality", type=click.Choice(QUALITIES), default="balanced", show_default=True, help="1, 4 or 16 sampling steps."
+)
+@click.option("--strength", type=float, default=1.0, show_default=True, help="0 changes nothing, 1 repairs fully.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sampling noise.")
+@device_options
+@click.option("--report", type=click.Choice(tuple(_REPORTS)), default="html", show_default=True)
+@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per stem.")
+@click.option("--quiet", is_flag=True, help="Print errors only.")
+@click.pass_context
+def clean(
+    context: click.Context,
+    *,
+    songs: tuple[Path, ...],
+    separator: str,
+    output: Path,
+    mixture_consistent: bool,
+    generic: bool,
+    quality: str,
+    strength: float,
+    seed: int,
+    device: str,
+    dtype: str,
+    report: str,
+    overwrite: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Take songs apart and repair the stems together: separate and enhance in one go.
+
+    Each song gets a folder OUTPUT/SONG with its clean stems and their reports; what the separator made is kept in
+    OUTPUT/SONG/separated.
+    """
+    quieten_libraries()
+    from stemprover.batch.local import InputFailure, run_jobs
+    from stemprover.batch.reports import write_reports
+    from stemprover.batch.songs import clean_song, plan_songs
+    from stemprover.cli.progress import ProgressDisplay
+    from stemprover.enhance import Enhancer, Settings
+    from stemprover.separation.choose import choose_separator
+
+    settings = Settings(
+        auto_detect=True,
+        quality=quality,
+        strength=strength,
+        seed=seed,
+        generic=generic,
+        mixture_consistent=mixture_consistent,
+    )
+    chosen, enhancer = choose_separator(separator), Enhancer.from_pretrained(device=device, dtype=dtype)
+    jobs = plan_songs(songs, chosen, output, clean=True, reports=_REPORTS[report], overwrite=overwrite)
+    failed = False
+    with ProgressDisplay(sys.stderr.isatty() and not quiet and not as_json, len(jobs)) as display:
+
+        def work(job: SongJob) -> tuple[Enhanced, ...]:
+            progress = display.file(job.song.name)
+            place = enhancer.models.device
+            try:
+                stems, results = clean_song(
+                    job, chosen, enhancer, settings, device=place, overwrite=overwrite, progress=progress
+                )
+                with stems:
+                    for enhanced, target in zip(results, job.targets.values(), strict=True):
+                        write_reports(enhanced, target.reports, None)
+                return results
+            finally:
+                display.file_done(progress)
+
+        for job, results in run_jobs(jobs, work, 1, display.cancelled):
+            if isinstance(results, InputFailure):
+                failed = True
+                print_error(results)
+            elif not quiet:
+                _print(job, [one.to_dict() for one in results], as_json)
+    context.exit(EXIT_BAD_INPUT if failed else 0)
+
+
+def _print(job: SongJob, summaries: list[Mapping[str, Any]], as_json: bool) -> None:
+    from stemprover.cli.printing import print_result
+
+    for summary, target in zip(summaries, job.targets.values(), strict=True):
+        if as_json:
+            click.echo(json.dumps(summary, allow_nan=False))
+        else:
+            print_result(summary, target.reports.values(), {})

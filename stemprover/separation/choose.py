@@ -1,0 +1,51 @@
+"""Which separator a name means: the embedded one, or a plugin's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stemprover.errors import OptionError, PluginError
+from stemprover.plugins import Plugin, PluginRunner, installed
+from stemprover.separation.base import Separator
+from stemprover.separation.embedded import EmbeddedSeparator
+
+__all__ = ["choose_separator"]
+
+
+def choose_separator(name: str, plugins: Sequence[Plugin] | None = None) -> Separator:
+    """Return a separator by name; the code of separator plugins is loaded for other names than the host's only.
+
+    Raises
+    ------
+    OptionError
+        Nobody calls a separator that.
+    PluginError
+        The plugin of this name cannot be used, or what it gives is no separator.
+    """
+    embedded = EmbeddedSeparator()
+    if name == embedded.name:
+        return embedded
+    everything = installed() if plugins is None else plugins
+    known = [plugin for plugin in everything if plugin.kind == "separator" and plugin.manifest is not None]
+    named = [plugin for plugin in known if plugin.name == name]
+    runner = PluginRunner(named or known)
+    found = runner.separators()
+    if name in found:
+        return _checked(name, found[name])
+    for fault in runner.faults:
+        if fault.name == name:
+            fix = f"see 'stemprover plugins info {name}'; --separator light needs nothing"
+            raise PluginError(f"separator {name} to start", fault.reason, fix)
+    for plugin in named:
+        fix = f"see 'stemprover plugins info {name}'"
+        raise PluginError(f"separator {name} to be usable", f"status {plugin.status} ({plugin.reason})", fix)
+    names = ", ".join([embedded.name, *sorted(found)])
+    fix = "choose one of these, or see 'stemprover plugins search separator'"
+    raise OptionError(f"a separator that is installed ({names})", f"'{name}'", fix)
+
+
+def _checked(name: str, made: object) -> Separator:
+    if isinstance(made, Separator):
+        return made
+    fix = f"'stemprover plugins disable {name}' leaves it out"
+    raise PluginError(f"plugin {name} to give a separator", type(made).__name__, fix)

@@ -1,0 +1,48 @@
+"""The host's own separator: small, in the package, nothing to download."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from stemprover.separation.hpss import HPSS_STEMS, split_percussive
+from stemprover.separation.inference import separate
+from stemprover.separation.layout import STEMS
+from stemprover.separation.trained import load_network
+from stemprover.spectral.spec import SPEC
+
+__all__ = ["EMBEDDED_SEPARATOR", "EmbeddedSeparator"]
+
+EMBEDDED_SEPARATOR = Path(__file__).parent.parent / "weights" / "separator"
+
+
+class EmbeddedSeparator:
+    """A small network for drums, bass, other and vocals; without its weights, median filters for drums and other.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds the network's configuration and safetensors weights.
+    """
+
+    name = "light"
+    sample_rate = SPEC.sample_rate
+
+    def __init__(self, folder: Path = EMBEDDED_SEPARATOR) -> None:
+        self._folder = folder if (folder / "config.json").is_file() else None
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """Stem classes that it returns."""
+        return HPSS_STEMS if self._folder is None else STEMS
+
+    @torch.inference_mode()
+    def separate(self, audio: Tensor) -> Mapping[str, Tensor]:
+        """Take a mixture ``[2, samples]`` apart; see :class:`stemprover.separation.base.Separator`."""
+        if self._folder is None:
+            return split_percussive(audio)
+        network = load_network(self._folder).to(audio.device)
+        return dict(zip(STEMS, separate(network, audio), strict=True))

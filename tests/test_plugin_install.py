@@ -1,0 +1,173 @@
+"""``plugins install`` and its kin, with a real pip or uv in a real environment and a folder as package index."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from plugin_wheels import Environment, adapter_files, wheel
+
+from stemprover.errors import PluginError, PluginNotFoundError
+from stemprover.plugins.index import registry
+from stemprover.plugins.requests import read_request
+
+ENTRY = {
+    "kind": "lora",
+    "summary": "An adapter",
+    "license": "MIT",
+    "host": ">=0.1,<1",
+    "artifacts": ["bleed/drums"],
+    "base": "stemprover-base-v1",
+}
+
+
+def company(folder: Path, *names: str) -> Path:
+    """A registry of its own with these adapters."""
+    path = folder / "company.yaml"
+    entries = [{**ENTRY, "name": name, "distribution": f"acme-{name}"} for name in names]
+    path.write_text(json.dumps({"version": 1, "plugins": entries}), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module", name="environment")
+def shared_environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    return Environment(tmp_path_factory.mktemp("environment"))
+
+
+def project(folder: Path, plugin: str) -> Path:
+    """A source folder as an author has it."""
+    for path, content in adapter_files(plugin).items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content.encode() if isinstance(content, str) else content)
+    package = f"acme_{plugin}"
+    (folder / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+        f'[project]\nname = "acme-{plugin}"\nversion = "3.0"\n'
+        f'[project.entry-points."stemprover.plugins"]\n{plugin} = "{package}"\n'
+        f'[tool.setuptools]\npackages = ["{package}"]\n'
+        f'[tool.setuptools.package-data]\n{package} = ["*.json", "adapter/*"]\n'
+    )
+    return folder
+
+
+def test_from_a_registry_by_name_then_removed(environment: Environment, tmp_path: Path) -> None:
+    wheel(environment.index, "acme-hiss", adapter_files("hiss"), requires=["acme-helper"])
+    wheel(environment.index, "acme-helper", {"acme_helper/__init__.py": ""}, version="0.3")
+    named = ("hiss", "--registry", company(tmp_path, "hiss", "drumbleed"))
+    shown = environment.run("plugins", "install", *named, "--dry-run")
+    assert (shown.returncode, environment.listed()) == (0, {})
+    assert sorted(shown.stdout.splitlines()) == ["acme-helper 0.3: new", "acme-hiss 1.2: new"]
+    assert "drumbleed (acme-drumbleed) is left out" in shown.stderr  # a later registry hides nothing
+    done = environment.run("plugins", "install", *named)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "hiss: installed")
+    assert environment.listed()["acme-hiss"]["status"] == "ok"
+    gone = environment.run("plugins", "uninstall", "hiss")
+    assert (gone.returncode, gone.stdout) == (0, "hiss: removed (acme-hiss 1.2)\n")
+    assert environment.listed() == {}
+
+
+def test_a_plan_that_moves_torch_is_shown_and_refused(environment: Environment, tmp_path: Path) -> None:
+    greedy = wheel(tmp_path, "acme-greedy", adapter_files("greedy"), requires=["torch>=99"])
+    wheel(environment.index, "torch", {"torch/__init__.py": ""}, version="99.0")
+    refused = environment.run("plugins", "install", greedy)
+    assert refused.returncode == 2
+    assert "-> 99.0" in refused.stdout
+    assert "expected stemprover and torch to stay as they are, got torch " in refused.stderr
+    assert "--allow-host-changes" in refused.stderr
+    assert environment.listed() == {}
+    allowed = environment.run("plugins", "install", greedy, "--allow-host-changes", "--dry-run")
+    assert allowed.returncode == 0
+    (environment.index / "torch-99.0-py3-none-any.whl").unlink()
+
+
+def test_what_the_installer_cannot_solve_is_one_line(environment: Environment, tmp_path: Path) -> None:
+    needy = wheel(tmp_path, "acme-needy", adapter_files("needy"), requires=["nobody-has-this"])
+    failed = environment.run("plugins", "install", needy)
+    assert (failed.returncode, failed.stdout, failed.stderr.count("\n")) == (2, "", 1)
+    assert "nobody-has-this" in failed.stderr
+    assert "nothing was changed" in failed.stderr
+
+
+def test_folder_lock_loss_and_sync_into_another_environment(environment: Environment, tmp_path: Path) -> None:
+    source = project(tmp_path / "project", "tape")
+    packed = wheel(tmp_path / "wheels", "acme-vinyl", adapter_files("vinyl"))
+    done = environment.run("plugins", "install", source, packed)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {name: one["version"] for name, one in environment.listed().items()} == {
+        "acme-tape": "3.0",
+        "acme-vinyl": "1.2",
+    }
+    assert environment.run("plugins", "lock").returncode == 0
+
+    upgraded = Environment(tmp_path / "upgraded")  # as after `uv tool upgrade` or a new virtual environment
+    upgraded.variables["STEMPROVER_HOME"] = environment.variables["STEMPROVER_HOME"]
+    (source / "acme_tape" / "adapter" / "adapter_config.json").write_text('{"changed": "since"}')
+    synced = upgraded.run("plugins", "sync")
+    plugins = upgraded.listed()
+    assert plugins["acme-vinyl"]["status"] == "ok"
+    assert plugins["acme-tape"]["status"] == "disabled"  # it came with other files than were locked
+    assert synced.returncode == 2
+    assert "tape with other files" in synced.stderr
+
+    damaged = environment.site / "acme_vinyl" / "adapter" / "adapter_model.safetensors"
+    damaged.write_bytes(b"weighty")
+    shown = environment.run("plugins", "verify")
+    assert shown.returncode == 2
+    assert "vinyl" in shown.stderr
+    assert "tape: 2 files as released" in shown.stdout  # goes on after the first that fails
+    assert environment.run("plugins", "sync", "--dry-run").stdout.splitlines() == ["acme-vinyl 1.2 -> 1.2"]
+    assert environment.run("plugins", "install", "--reinstall", "vinyl").returncode == 0
+    assert damaged.read_bytes() == b"weights"
+
+
+def test_uv_does_the_same_where_there_is_no_pip(tmp_path: Path) -> None:
+    environment = Environment(tmp_path / "uv", pip=False)
+    packed = wheel(tmp_path / "wheels", "acme-vinyl", adapter_files("vinyl"))
+    shown = environment.run("plugins", "install", packed, "--dry-run")
+    assert (shown.returncode, shown.stdout, environment.listed()) == (0, "acme-vinyl 1.2: new\n", {})
+    assert environment.run("plugins", "install", packed).returncode == 0
+    assert environment.listed()["acme-vinyl"]["status"] == "ok"
+    assert environment.run("plugins", "uninstall", "vinyl").returncode == 0
+    assert environment.listed() == {}
+    alone = environment.run("plugins", "install", packed, PATH="")
+    assert "got neither in this environment" in alone.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "requirement"),
+    [
+        ("drumbleed", "stemprover-lora-drumbleed"),
+        ("Stemprover_LoRA.drumbleed==0.1", "stemprover-lora-drumbleed==0.1"),
+        ("https://example.org/acme/tool.git", "git+https://example.org/acme/tool.git"),
+        ("git+ssh://git@example.org/acme/tool@v1", "git+ssh://git@example.org/acme/tool@v1"),
+        ("https://example.org/a-1-py3-none-any.whl", "https://example.org/a-1-py3-none-any.whl"),
+    ],
+)
+def test_what_is_asked_for(text: str, requirement: str) -> None:
+    assert read_request(text, registry()).requirement == requirement
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("drumbleet", "did you mean 'drumbleed'"),
+        ("requests", "a plugin of a registry"),
+        ("--index-url=https://evil", "name a wheel|use https"),
+        ("drumbleed --pre", "a plugin of a registry"),
+        ("./nowhere.whl", "nothing at"),
+        ("file:///etc/passwd", "use https"),
+        ("https://evil/ --pre", "use https"),
+        ("hf:acme/adapter", "40 hex digits"),
+        ("hf:acme/adapter@main", "branches and tags change"),
+    ],
+)
+def test_what_is_not_understood_is_one_clear_error(text: str, reason: str) -> None:
+    with pytest.raises((PluginNotFoundError, PluginError), match=reason) as caught:
+        read_request(text, registry())
+    assert str(caught.value).isprintable()
+
+
+def test_folder_without_a_project(tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match=r"pyproject\.toml.*plugins pack"):
+        read_request(str(tmp_path), registry())

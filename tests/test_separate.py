@@ -1,0 +1,189 @@
+"""From songs to stems, and on to clean ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from test_cli import run
+
+from stemprover.batch.songs import plan_songs
+from stemprover.errors import AudioError, OptionError, OutputError, PluginError
+from stemprover.plugins import installed
+from stemprover.separation.base import Separator
+from stemprover.separation.choose import choose_separator
+from stemprover.separation.embedded import EmbeddedSeparator
+from stemprover.separation.hpss import split_percussive
+from stemprover.separation.layout import STEMS
+from stemprover.separation.mask_unet import MaskUNet
+from stemprover.separation.songs import separate_song, stem_paths
+
+RATE = 44_100
+KIT = Path(__file__).parent.parent / "examples" / "east-bay"
+
+
+@dataclasses.dataclass
+class Shares:
+    """Splits a mixture 3 : 1, whatever it holds; remembers how much it was given at a time."""
+
+    sample_rate: int = 8_000
+    name: str = "shares"
+    stems: tuple[str, ...] = ("vocals", "instrumental")
+    longest: int = 0
+
+    def separate(self, audio: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        self.longest = max(self.longest, audio.shape[-1])
+        return {"vocals": 0.75 * audio, "instrumental": 0.25 * audio}
+
+
+class Wrong(Shares):
+    """Forgets a stem in the second stretch."""
+
+    calls = 0
+
+    def separate(self, audio: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        self.calls += 1
+        found = super().separate(audio)
+        return found if self.calls == 1 else {"vocals": found["vocals"]}
+
+
+def song(path: Path, seconds: float, rate: int, channels: int = 2, seed: int = 0) -> Path:
+    audio = 0.1 * np.random.default_rng(seed).standard_normal((round(seconds * rate), channels))
+    soundfile.write(path, audio, rate, "FLOAT")
+    return path
+
+
+def read(path: Path) -> np.ndarray:
+    return soundfile.read(path, always_2d=True)[0].T
+
+
+@pytest.mark.parametrize(("seconds", "channels"), [(150.0, 1), (61.3, 2), (60.0, 2), (3.9, 2), (0.01, 1)])
+def test_stretches_join_without_a_trace(tmp_path: Path, seconds: float, channels: int) -> None:
+    """A separator that does the same everywhere must give the same as if it had got the song in one piece."""
+    path, separator = song(tmp_path / "song.wav", seconds, 8_000, channels), Shares()
+    outputs = stem_paths(path, separator, tmp_path / "stems")
+    separate_song(path, separator, outputs)
+    audio = read(path)
+    for name, share in (("vocals", 0.75), ("instrumental", 0.25)):
+        assert outputs[name] == tmp_path / "stems" / "song" / f"{name}.wav"
+        assert soundfile.info(outputs[name]).subtype == "FLOAT"
+        found = read(outputs[name])
+        assert found.shape == audio.shape
+        assert np.abs(found - share * audio).max() < 1e-6
+    assert separator.longest <= 60 * 8_000
+
+
+def test_other_rates_are_converted_there_and_back(tmp_path: Path) -> None:
+    rate = 11_025
+    time = np.arange(70 * rate) / rate
+    soundfile.write(tmp_path / "song.wav", 0.3 * np.sin(2 * np.pi * 440 * time), rate, "FLOAT")
+    outputs = stem_paths(tmp_path / "song.wav", Shares(), tmp_path)
+    separate_song(tmp_path / "song.wav", Shares(), outputs)
+    found, audio = read(outputs["vocals"]), read(tmp_path / "song.wav")
+    assert found.shape == audio.shape
+    assert np.abs(found - 0.75 * audio)[:, 200:-200].max() < 1e-4
+
+
+def test_a_separator_that_breaks_its_promise_leaves_nothing(tmp_path: Path) -> None:
+    path = song(tmp_path / "song.wav", 70.0, 8_000)
+    with pytest.raises(PluginError, match=r"shares to return .* for instrumental, got nothing"):
+        separate_song(path, Wrong(), stem_paths(path, Wrong(), tmp_path / "stems"))
+    assert [found.name for found in tmp_path.iterdir()] == ["song.wav"]
+
+
+def test_songs_that_cannot_be_separated(tmp_path: Path) -> None:
+    surround = song(tmp_path / "surround.wav", 0.1, 8_000, 6)
+    with pytest.raises(AudioError, match="6 channels"):
+        separate_song(surround, Shares(), stem_paths(surround, Shares(), tmp_path / "stems"))
+    twice = [tmp_path / "a" / "song.wav", tmp_path / "b" / "song.wav"]
+    with pytest.raises(OptionError, match="different names"):
+        plan_songs(twice, Shares(), tmp_path)
+    (tmp_path / "song").mkdir()
+    (tmp_path / "song" / "vocals.wav").touch()
+    with pytest.raises(OutputError, match="which exists"):
+        plan_songs(twice[:1], Shares(), tmp_path)
+    assert len(plan_songs(twice[:1], Shares(), tmp_path, overwrite=True)) == 1
+
+
+def test_drums_and_the_rest_sum_to_the_mixture_and_hold_what_they_should() -> None:
+    time = torch.arange(2 * RATE) / RATE
+    tone = 0.2 * torch.sin(2 * torch.pi * 440 * time)
+    clicks = torch.zeros(2 * RATE)
+    clicks[RATE // 4 :: RATE // 4] = 0.8
+    mixture = (tone + clicks).repeat(2, 1)
+    found = split_percussive(mixture)
+    assert torch.allclose(found["drums"] + found["other"], mixture, atol=1e-6)
+    for name, wanted in (("drums", clicks), ("other", tone)):
+        assert float((found[name][0] - wanted).square().sum()) < 0.25 * float(wanted.square().sum()), name
+
+
+def test_the_light_separator_uses_its_network_as_soon_as_there_is_one(tmp_path: Path) -> None:
+    assert EmbeddedSeparator(tmp_path).stems == ("drums", "other")
+    torch.manual_seed(0)
+    MaskUNet().save_pretrained(tmp_path)
+    separator = EmbeddedSeparator(tmp_path)
+    assert isinstance(separator, Separator)
+    assert separator.stems == STEMS
+    audio = 0.1 * torch.randn(2, RATE, generator=torch.Generator().manual_seed(1))
+    found = separator.separate(audio)
+    assert all(part.shape == audio.shape and part.isfinite().all() for part in found.values())
+    assert not any(part.any() for part in separator.separate(torch.zeros(2, RATE)).values())
+
+
+def test_separators_are_chosen_by_name() -> None:
+    assert choose_separator("light").name == "light"
+    assert choose_separator("hpss").stems == ("drums", "other")
+    with pytest.raises(OptionError, match=r"\(light, .*hpss.*\), got 'demux'"):
+        choose_separator("demux")
+    off = [dataclasses.replace(p, status="disabled", reason="switched off") for p in installed() if p.name == "hpss"]
+    with pytest.raises(PluginError, match="status disabled"):
+        choose_separator("hpss", off)
+
+
+def cut(path: Path, seconds: float) -> Path:
+    soundfile.write(path, soundfile.read(KIT / "mix.flac", frames=round(seconds * RATE))[0], RATE)
+    return path
+
+
+def test_separate_writes_a_stem_set_that_enhance_understands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mix = cut(tmp_path / "groove.flac", 2.0)
+    code, out, err = run(capsys, "separate", str(mix), "--separator", "hpss", "-o", str(tmp_path / "stems"))
+    assert (code, err) == (0, "")
+    stems = tmp_path / "stems" / "groove"
+    assert sorted(path.name for path in stems.iterdir()) == ["drums.wav", "other.wav"]
+    assert f"stemprover enhance {stems} --mixture {mix} --auto-detect" in out
+    assert np.abs(read(stems / "drums.wav") + read(stems / "other.wav") - read(mix)).max() < 1e-6
+    assert run(capsys, "separate", str(mix), "-o", str(tmp_path / "stems"))[0] == 2
+    code, _, err = run(
+        capsys, "separate", str(tmp_path / "no.wav"), str(mix), "--separator", "hpss", "-o", str(tmp_path)
+    )
+    assert code == 2
+    assert "no.wav" in err
+    assert (tmp_path / "groove" / "drums.wav").is_file(), "one song that is missing does not stop the others"
+
+
+def test_clean_separates_repairs_and_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mix = cut(tmp_path / "groove.flac", 2.0)
+    arguments = ("--separator", "hpss", "--quality", "fast", "--mixture-consistent", "--device", "cpu", "--json")
+    code, out, err = run(capsys, "clean", str(mix), "-o", str(tmp_path / "clean"), *arguments)
+    assert (code, err) == (0, "")
+    folder = tmp_path / "clean" / "groove"
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert found == {
+        f"{stem}.{kind}" for stem in ("drums", "other") for kind in ("wav", "report.html", "report.json")
+    } | {"separated/drums.wav", "separated/other.wav"}
+    summaries = [json.loads(line) for line in out.splitlines()]
+    assert [summary["late_samples"] for summary in summaries] == [0, 0]
+    assert any(summary["plan"] for summary in summaries)
+    total = read(folder / "drums.wav") + read(folder / "other.wav")
+    assert np.abs(total - read(mix)).max() < 1e-5
+    changed = [not np.array_equal(read(folder / name), read(folder / "separated" / name)) for name in ("drums.wav",)]
+    assert all(changed)
