@@ -2,8 +2,8 @@
 
     python benchmarks/caution.py --pairs runs/pairs
 
-Prints, for several shares of the predicted repair, the mean gain of SI-SDR in dB and the share of pairs made worse by
-more than 0.1 dB; ``_CAUTION`` in ``stemprover/render.py`` was chosen from it.
+Prints, for several shares of the predicted repair and several groups of pairs, the mean gain of SI-SDR in dB and the
+share of pairs made worse by more than 0.1 dB; ``_CAUTION`` in ``stemprover/render.py`` was chosen from it.
 """
 
 from __future__ import annotations
@@ -19,33 +19,42 @@ from stemprover.data.pairs import load, read_manifest
 from stemprover.evaluation import si_sdr
 from stemprover.render import _CAUTION
 
-SEPARATORS = ("larsnet", "mask", "waveform", "dtln")
-SHARES = (0.3, 0.6, 1.0)
+SEPARATORS = ("larsnet", "mask", "waveform", "dtln", "mask-unet", "hpss")
+SHARES = (0.3, 0.5, 0.7, 1.0)
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=70)
+    parser.add_argument("--count", type=int, default=140)
     chosen = parser.parse_args()
     pairs = [p for p in read_manifest(chosen.pairs, "validation") if p.separator in SEPARATORS and p.sdr_db is not None]
     random.Random(3).shuffle(pairs)
     enhancer = Enhancer.from_pretrained()
-    gains = []
+    gains: dict[str, list[list[float]]] = {}
     for pair in pairs[: chosen.count]:
         audio = load(pair)
         stem = Stem.from_array(audio.artifact, pair.sample_rate, pair.stem)
         mixture = Stem.from_array(audio.mixture, pair.sample_rate) if pair.has_siblings else None
-        found = enhancer.enhance_set(StemSet((stem,), mixture), Settings(auto_detect=True, quality="fast"))[0]
+        settings = Settings(auto_detect=True, quality="fast", generic=True)
+        found = enhancer.enhance_set(StemSet((stem,), mixture), settings)[0]
         if found.plan.items:
             repair = (found.audio - audio.artifact) / _CAUTION
             before = si_sdr(audio.clean, audio.artifact)
-            gains.append([si_sdr(audio.clean, audio.artifact + share * repair) - before for share in SHARES])
-    table = np.array(gains)
-    print(f"{len(table)} pairs repaired")
-    for share, column in zip(SHARES, table.T, strict=True):
-        print(f"share {share}: mean gain {column.mean():+.2f} dB, worse {np.mean(column < -0.1):.0%}")
+            row = [si_sdr(audio.clean, audio.artifact + share * repair) - before for share in SHARES]
+            worst = max(item.severity for item in found.plan.items)
+            for group in (
+                "all",
+                pair.separator,
+                f"severity {10 * worst // 2 / 5:.1f}",
+                f"siblings {pair.has_siblings}",
+            ):
+                gains.setdefault(group, []).append(row)
+    for group in sorted(gains):
+        table = np.array(gains[group])
+        cells = (f"{s}: {c.mean():+.2f} dB, {np.mean(c < -0.1):.0%}" for s, c in zip(SHARES, table.T, strict=True))
+        print(f"{group:16}{len(table):4} pairs | {' | '.join(cells)}")
 
 
 if __name__ == "__main__":
