@@ -137,13 +137,25 @@ class Environment:
         text = metadata.distribution(name).read_text("entry_points.txt")
         (info / "entry_points.txt").write_text(text or "")
 
-    def run(self, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str | Path, cwd: Path | None = None, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run ``stemprover`` in it."""
-        command = [self.python, "-c", PROGRAM, *map(str, arguments)]
+        return self._run(["-c", PROGRAM, *map(str, arguments)], variables, cwd)
+
+    def pip(self, *arguments: str | Path) -> None:
+        """Run pip in it, past the host."""
+        done = self._run(["-m", "pip", *map(str, arguments)], {}, None)
+        assert done.returncode == 0, done.stderr
+
+    def _run(
+        self, arguments: Sequence[str], variables: Mapping[str, str], cwd: Path | None
+    ) -> subprocess.CompletedProcess[str]:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "UV_", "STEMPROVER_"))}
         environment = {**kept, "PATH": path, **self.variables, **variables}
-        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        command = [str(self.python), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd, check=False)
 
     def listed(self) -> dict[str, dict[str, Any]]:
         """What ``plugins list`` says, by distribution, without what the shared environment has."""

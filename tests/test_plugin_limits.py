@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import click
 import pytest
 from plugin_site import code_plugin, listed
 from plugin_site import plugin_site as plugin_site
@@ -12,6 +13,7 @@ from plugin_site import plugin_site as plugin_site
 from stemprover.errors import OptionError
 from stemprover.plugins import PluginRunner
 from stemprover.plugins.limits import TIME_LIMIT_S, LimitedThread, time_limit
+from stemprover.plugins.output import printing_to_stderr
 
 LIMIT_S = 2.0
 """Long for what returns at once, and what hangs would hang for ever."""
@@ -104,3 +106,44 @@ def test_plugin_that_hangs_is_named_and_the_others_go_on(site: Path, code: str) 
     assert run.detectors() == {"works": "a detector"}
     assert [fault.name for fault in run.faults] == ["hangs"]
     assert run.faults[0].reason == "TimeoutError: 'no answer within 2 s'"
+
+
+def test_prints_of_a_plugin_that_is_given_up_never_reach_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    thread, workers = LimitedThread(0.2), []
+
+    def chatter() -> None:
+        workers.append(threading.current_thread())
+        with printing_to_stderr():
+            while True:
+                click.echo("noise")
+
+    with pytest.raises(TimeoutError):
+        thread.call(chatter)
+    click.echo("result")
+    workers[0].join(60)
+    click.echo("another")
+    captured = capsys.readouterr()
+    assert captured.out == "result\nanother\n"
+    assert "noise" in captured.err
+
+
+def test_prints_are_told_apart_by_thread(capsys: pytest.CaptureFixture[str]) -> None:
+    inside, outside = threading.Event(), threading.Event()
+
+    def plugin() -> None:
+        with printing_to_stderr():
+            click.echo("plugin")
+            inside.set()
+            outside.wait(60)
+
+    worker = threading.Thread(target=plugin)
+    worker.start()
+    inside.wait(60)
+    with printing_to_stderr():  # in this order a plain redirection would stay for ever
+        click.echo("another plugin")
+        outside.set()
+        worker.join(60)
+        click.echo("still")
+    click.echo("result")
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("result\n", "plugin\nanother plugin\nstill\n")

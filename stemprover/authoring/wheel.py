@@ -16,6 +16,8 @@ from stemprover.plugins.versions import version_in_range
 __all__ = ["build_wheel"]
 
 _SETUPTOOLS = ">=77"
+_LEFT_OUT = ("build", "dist", "*.egg-info", ".*", "__pycache__", "venv", "songs", "recordings", "pairs", "run", "runs")
+"""What no wheel is made of: left-overs, environments, and the folders of audio of a project from the templates."""
 
 
 def build_wheel(project: Path, out: Path) -> Path:
@@ -32,7 +34,7 @@ def build_wheel(project: Path, out: Path) -> Path:
     with tempfile.TemporaryDirectory() as scratch:
         # Built from a copy: setuptools leaves its own folders behind.
         source = Path(scratch) / project.name
-        shutil.copytree(project, source, ignore=shutil.ignore_patterns("build", "dist", "*.egg-info", ".git", "pairs"))
+        shutil.copytree(project, source, ignore=shutil.ignore_patterns(*_LEFT_OUT))
         made = Path(scratch) / "wheel"
         command = _command(source, made)
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -77,7 +77,7 @@ def optional_text(data: Mapping[str, Any], key: str, pattern: re.Pattern[str], e
 
 def number(data: Mapping[str, Any], key: str, low: float, high: float, expected: str, kind: type = int) -> Any:
     """Return a number of this ``kind`` between two bounds, 0 when the key is absent or null."""
-    value = data.get(key) if data.get(key) is not None else 0
+    value: Any = 0 if data.get(key) is None else data[key]
     fits = isinstance(value, kind if kind is int else int | float) and not isinstance(value, bool)
     if not fits or not (value == 0 or low <= value <= high):  # NaN lies between no bounds
         raise fail(key, expected, value)

@@ -77,12 +77,22 @@ def examine(plugins: Sequence[Plugin], check_adapter: Callable[[Path], None] | N
             continue
         try:
             verify(plugin)
-            if check_adapter is not None and plugin.kind == "lora" and plugin.weights_folder is not None:
-                check_adapter(plugin.weights_folder)
         except AdapterError as error:
             yield Problem(plugin.name, str(error), _mend(plugin))
-        except StemProverError as error:
+        except PluginError as error:
             yield Problem(plugin.name, error.got, _mend(plugin))
+        else:
+            yield from _weights(plugin, check_adapter)
+
+
+def _weights(plugin: Plugin, check_adapter: Callable[[Path], None] | None) -> Iterator[Problem]:
+    """What is wrong with weights that are as released: the same release once more would not help."""
+    if check_adapter is None or plugin.kind != "lora" or plugin.weights_folder is None:
+        return
+    try:
+        check_adapter(plugin.weights_folder)
+    except StemProverError as error:
+        yield Problem(plugin.name, str(error), _removal(plugin))
 
 
 def _host() -> Iterator[Problem]:
@@ -107,15 +117,20 @@ def _host() -> Iterator[Problem]:
 
 def _mend(plugin: Plugin) -> str:
     """The command that helps: another version, the same once more, or to remove it."""
-    remove = f"stemprover plugins uninstall '{plugin.distribution}'"
     if plugin in EMBEDDED:
         return "python -m pip install --force-reinstall --no-deps stemprover"
     if plugin.folder is not None and is_hub_folder(plugin.folder):
         source = requirement_of(plugin)
         damaged = plugin.status != "incompatible" and source
-        return f"stemprover plugins install '{source}'" if damaged else f"stemprover plugins uninstall {plugin.name}"
+        return f"stemprover plugins install '{source}'" if damaged else _removal(plugin)
     if plugin.status == "incompatible":
         return f"stemprover plugins install --upgrade '{plugin.distribution}'"
     if (plugin.folder is not None and plugin.manifest is None) or "has a plugin of this name" in plugin.reason:
-        return remove
-    return f"stemprover plugins install --reinstall '{plugin.distribution}'" if requirement_of(plugin) else remove
+        return _removal(plugin)
+    again = f"stemprover plugins install --reinstall '{plugin.distribution}'"
+    return again if requirement_of(plugin) else _removal(plugin)
+
+
+def _removal(plugin: Plugin) -> str:
+    from_hub = plugin.folder is not None and is_hub_folder(plugin.folder)
+    return f"stemprover plugins uninstall '{plugin.name if from_hub else plugin.distribution}'"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,6 +11,7 @@ from stemprover.plugins.base import BaseIdentity, base_identity, host_spectral_s
 from stemprover.plugins.discovery import Plugin
 from stemprover.plugins.fields import printable
 from stemprover.plugins.hashing import verify_files
+from stemprover.plugins.output import printing_to_stderr
 
 __all__ = ["Fault", "create", "is_factory", "load", "load_all", "require_usable"]
 
@@ -107,7 +106,7 @@ def is_factory(made: object) -> bool:
 
 def _guarded(plugin: Plugin, step: str, call: Callable[[], Any]) -> Any:
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with printing_to_stderr():
             return call()
     except (Exception, SystemExit) as error:  # a plugin that exits must not end the host; Ctrl-C still does
         got = f"{type(error).__name__}: {printable(str(error), limit=200)}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any, TypeVar
@@ -16,6 +14,7 @@ from stemprover.plugins.fields import printable
 from stemprover.plugins.hooks import ArtifactType, FileEvent, HookSpecs, SegmentEvent, hookimpl
 from stemprover.plugins.limits import LimitedThread, time_limit
 from stemprover.plugins.loader import Fault, is_factory, load
+from stemprover.plugins.output import printing_to_stderr
 
 __all__ = ["PluginRunner"]
 
@@ -144,8 +143,12 @@ class PluginRunner:
 
     def _limited(self, call: Callable[[], ResultT]) -> ResultT:
         """Call with the time limit; what the plugin prints goes to standard error, so that ``--json`` stays JSON."""
-        with contextlib.redirect_stdout(sys.stderr):
-            return self._thread.call(call)
+
+        def quietly() -> ResultT:
+            with printing_to_stderr():
+                return call()
+
+        return self._thread.call(quietly)
 
     def _register(self, plugin: Plugin) -> None:
         try:

@@ -116,7 +116,7 @@ class DetectorContract(PluginContract):
             pytest.skip("no pairs: set `pairs` to a folder of clean and damaged audio to measure what is found")
         found = float(np.mean([self.found_share(pair.degraded, pair) > 0 for pair in pairs]))
         touched = float(np.mean([self.found_share(pair.clean, pair) for pair in pairs]))
-        facts = {"benchmark": f"{len(pairs)} own pairs", "found_share": round(found, 4)}
+        facts: dict[str, float | str] = {"benchmark": f"{len(pairs)} own pairs", "found_share": round(found, 4)}
         self.measured(request, {**facts, "clean_touched_share": round(touched, 4)})
         assert found >= self.min_found_share
 
@@ -135,7 +135,7 @@ class DetectorContract(PluginContract):
         for start, end in edges:
             covered += max(0.0, end - max(start, reach))
             reach = max(reach, end)
-        return covered / (audio.shape[-1] / pair.sample_rate)
+        return float(covered / (audio.shape[-1] / pair.sample_rate))
 
 
 def _audio(channels: int, samples: int, seed: int = 0) -> Tensor:

@@ -125,7 +125,10 @@ class RepairContract(PluginContract):
             pytest.skip("no pairs: set `pairs` to a folder of clean and damaged audio to measure a gain")
         gains = [self.gain_db(pair) for pair in pairs]
         mean = float(np.mean(gains))
-        facts = {"benchmark": f"{len(pairs)} own pairs", "improved_share": float(np.mean(np.asarray(gains) > 0))}
+        facts: dict[str, float | str] = {
+            "benchmark": f"{len(pairs)} own pairs",
+            "improved_share": float(np.mean(np.asarray(gains) > 0)),
+        }
         self.measured(request, {**facts, "si_sdr_gain_db": round(mean, 3)})
         assert mean >= self.min_gain_db, f"gains in dB: {np.round(gains, 2)}"
 

@@ -24,7 +24,8 @@ def music(seconds: float, sample_rate: int = 44_100, channels: int = 2, seed: in
         end = min(start + since.size, audio.shape[1])
         audio[:, start:end] += note[:, : end - start]
     audio[:, round(0.8 * audio.shape[1]) :] *= 0.01
-    return 0.5 * audio / np.abs(audio).max()
+    audio *= 0.5 / np.abs(audio).max()
+    return audio
 
 
 def in_format(audio: np.ndarray, dtype: str) -> np.ndarray:

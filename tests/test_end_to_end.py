@@ -1,0 +1,88 @@
+"""The tutorial from end to end on real audio: song, separator, joint repair, evaluation, comparison.
+
+With ``../shared/data`` the song is the tutorial's own; else the bundled drum kit stands in for it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from stemprover.separation.embedded import EmbeddedSeparator
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared" / "data"
+KIT = ROOT / "examples" / "east-bay"
+RATE = 44_100
+
+LEAST_MEAN_GAIN_DB: float | None = None
+"""By how much the mean SI-SDR must rise from separated to clean stems; None while the weights are not final."""
+
+
+@pytest.fixture(name="tutorial", scope="module")
+def tutorial_module() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("tutorial", ROOT / "docs" / "tutorial.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def check(tutorial: ModuleType, folder: Path) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
+    """Run the page's commands in a folder with ``song.flac`` and ``true/``, and check everything that they leave."""
+    measured = tutorial.scores(tutorial.run(folder))
+    names = EmbeddedSeparator().stems
+    assert set(measured) == {"stems", "clean"}
+    song = soundfile.read(folder / "song.flac")[0]
+    for part in ("stems", "clean"):
+        assert set(measured[part]) == set(names)
+        stems = {name: soundfile.read(folder / part / "song" / f"{name}.wav")[0] for name in names}
+        assert all(audio.shape == song.shape and np.isfinite(audio).all() for audio in stems.values())
+        left = song - sum(stems.values())
+        assert np.square(left).sum() < 0.5 * np.square(song).sum(), "the stems hold most of the song"
+    for name in names:
+        assert (folder / "clean" / "song" / f"{name}.report.html").stat().st_size > 100_000
+    for name in ("found.png", "drums.png"):
+        assert np.asarray(Image.open(folder / name).convert("L")).std() > 10
+    assert (folder / "drums.html").stat().st_size > 100_000
+    return measured
+
+
+def mean_gain(measured: Mapping[str, Mapping[str, Mapping[str, float]]]) -> float:
+    """Mean gain of SI-SDR over the stems that are not silent in truth, dB."""
+    heard = [name for name, found in measured["stems"].items() if "si_sdr" in found]
+    return float(np.mean([measured["clean"][name]["si_sdr"] - measured["stems"][name]["si_sdr"] for name in heard]))
+
+
+@pytest.mark.timeout(900)
+def test_the_tutorial_runs_on_a_fresh_machine(tutorial: ModuleType, tmp_path: Path) -> None:
+    """The bundled kit: everything but its sum is silent, or belongs to the drums or the rest."""
+    samples = 2 * RATE
+    parts = {path.stem: soundfile.read(path, frames=samples)[0] for path in (KIT / "reference").iterdir()}
+    (tmp_path / "true").mkdir()
+    soundfile.write(tmp_path / "song.flac", sum(parts.values()), RATE, "PCM_24")
+    for name in EmbeddedSeparator().stems:
+        audio = sum(parts.values()) if name == "drums" else np.zeros((samples, 2))
+        soundfile.write(tmp_path / "true" / f"{name}.flac", audio, RATE, "PCM_24")
+    measured = check(tutorial, tmp_path)
+    assert measured["stems"]["drums"]["si_sdr"] > 3.0
+    assert all("silence_level" in found for name, found in measured["clean"].items() if name != "drums")
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.shared
+@pytest.mark.skipif(not (SHARED / "multitrack").is_dir(), reason="needs ../shared/data")
+def test_a_real_song_gets_better(tutorial: ModuleType, tmp_path: Path) -> None:
+    measured = check(tutorial, tutorial.prepare(tmp_path / "song", SHARED, seconds=12.0))
+    for part in ("stems", "clean"):
+        assert all(-30.0 < found["si_sdr"] < 100.0 for found in measured[part].values() if "si_sdr" in found)
+    if LEAST_MEAN_GAIN_DB is not None:
+        assert mean_gain(measured) >= LEAST_MEAN_GAIN_DB
