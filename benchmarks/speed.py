@@ -1,6 +1,6 @@
 """Measure speed, memory and start-up times, and write ``docs/benchmarks/speed.md`` with ``speed.json`` beside it.
 
-    python benchmarks/speed.py [--only rtf|memory|startup] [--seconds 60] [--minutes 1 5 30]
+    python benchmarks/speed.py [--only rtf|memory|startup|plugins] [--seconds 60] [--minutes 1 5 30]
 
 The page is made from the JSON file, so parts can be measured one by one. Run it on an idle machine.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from environment import ROOT, environment, today, weights_of
+from many_plugins import list_ms
 from memory import peak_megabytes
 from speed_page import page
 from startup import COMMANDS, median_ms
@@ -22,7 +23,8 @@ from timing import Case, measure, new_enhancer
 
 from stemprover.cli.options import quieten_libraries
 
-PARTS = ("startup", "rtf", "memory")
+PARTS = ("startup", "plugins", "rtf", "memory")
+PLUGIN_COUNTS = (0, 100)
 QUALITIES = ("fast", "balanced", "best")
 
 
@@ -34,7 +36,12 @@ def main() -> None:
     stored = out.with_suffix(".json")
     results: dict[str, Any] = json.loads(stored.read_text(encoding="utf-8")) if stored.is_file() else {}
     where = environment()
-    measures: dict[str, Callable[[argparse.Namespace], Any]] = {"startup": _startup, "rtf": _rtf, "memory": _memory}
+    measures: dict[str, Callable[[argparse.Namespace], Any]] = {
+        "startup": _startup,
+        "plugins": _plugins,
+        "rtf": _rtf,
+        "memory": _memory,
+    }
     for part in options.only or PARTS:
         results[part] = {
             "date": today(),
@@ -63,6 +70,11 @@ def _parser() -> argparse.ArgumentParser:
 def _startup(options: argparse.Namespace) -> list[dict[str, Any]]:
     del options
     return [{"command": " ".join(arguments), "median_ms": median_ms(arguments)} for arguments in COMMANDS]
+
+
+def _plugins(options: argparse.Namespace) -> list[dict[str, Any]]:
+    del options
+    return [{"count": count, **list_ms(count)} for count in PLUGIN_COUNTS]
 
 
 def _rtf(options: argparse.Namespace) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ NETWORK_TARGET = 0.75
 MEMORY_TARGET_MB = 2000.0
 SAME_MEMORY = 0.05
 STARTUP_TARGET_MS = 150.0
+MANY_PLUGINS_TARGET_MS = 200.0
 _WITH_STARTUP_TARGET = ("--help", "plugins list")
 
 _HEAD = """# Speed
@@ -27,12 +28,13 @@ its mixture (stereo, 44.1 kHz, 16 bit), looped. Targets are for two CPU cores.
 
 
 def page(results: Mapping[str, Any]) -> str:
-    """Return the whole page from the parts that were measured (``rtf``, ``memory``, ``startup``)."""
+    """Return the whole page from the parts that were measured (``rtf``, ``memory``, ``startup``, ``plugins``)."""
     sections = [_HEAD]
     for part, title, body in (
         ("rtf", "Real-time factor", _rtf),
         ("memory", "Peak memory", _memory),
         ("startup", "Start-up", _startup),
+        ("plugins", "Many plugins", _plugins),
     ):
         if part in results:
             found = results[part]
@@ -98,4 +100,17 @@ def _startup(rows: Sequence[Row]) -> str:
         table.append([f"`stemprover {row['command']}`", number(row["median_ms"], 0), target, met])
     return "Wall time of the whole process, median of ten.\n\n" + markdown_table(
         ("command", "ms", "target ms", ""), table
+    )
+
+
+def _plugins(rows: Sequence[Row]) -> str:
+    table = []
+    for row in rows:
+        met = verdict(row["median_ms"] <= MANY_PLUGINS_TARGET_MS) if row["count"] else ""
+        target = f"<= {MANY_PLUGINS_TARGET_MS:g}" if row["count"] else ""
+        table.append([str(row["count"]), number(row["median_ms"], 0), number(row["cpu_ms"], 0), target, met])
+    return (
+        "Wall time of `stemprover plugins list` as a whole process, median of ten, with adapters installed beside those"
+        " of this repository. *CPU*: CPU time of the process; on a busy machine it says more than wall time.\n\n"
+        + markdown_table(("adapters more", "ms", "CPU ms", "target ms", ""), table)
     )

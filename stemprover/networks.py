@@ -45,9 +45,14 @@ class Networks:
         self._name = vocoder
 
     def load_vocoder(self) -> Vocoder:
-        """Return the vocoder that is used now: the chosen one as long as it works."""
-        name = self._name if self._name in _OWN or not self.runner.failed(self._name.partition(":")[0]) else _OWN[0]
-        return self.models.vocoder(name, self.plugins, self.runner)
+        """Return the vocoder that the user chose.
+
+        Raises
+        ------
+        PluginError, ModelError
+            It cannot be used or started.
+        """
+        return self.models.vocoder(self._name, self.plugins, self.runner)
 
     def restore(self, condition: Condition, scales: Mapping[str, float], seeds: Sequence[int]) -> Tensor:
         """Stage 1 with adapters: images ``[batch, n_bands, frames]``; those of the input if the adapters failed."""
@@ -71,13 +76,13 @@ class Networks:
 
     def synthesise(self, request: VocoderInput) -> Tensor:
         """Stage 2: the complex spectrum ``[batch, n_bins, frames]`` of the repaired stem."""
-        vocoder = self.load_vocoder()
-        if self._name not in _OWN and self.runner.works(vocoder):
-            answer = self.runner.guard(vocoder, lambda: self._checked(vocoder, request))
-            if answer is not None:
-                return answer
-            vocoder = self.load_vocoder()
-        return self.models.synthesise(vocoder, request)
+        chosen = self.load_vocoder()
+        if self._name in _OWN:
+            return self.models.synthesise(chosen, request)
+        answer = self.runner.guard(chosen, lambda: self._checked(chosen, request))
+        if answer is not None:
+            return answer
+        return self.models.synthesise(self.models.vocoder(_OWN[0], self.plugins, self.runner), request)
 
     @torch.inference_mode()
     def _checked(self, vocoder: Vocoder, request: VocoderInput) -> Tensor:

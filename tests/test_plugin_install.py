@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
+import click
 import pytest
 from plugin_wheels import Environment, adapter_files, wheel
 
+from stemprover.cli.main import cli
 from stemprover.errors import PluginError, PluginNotFoundError
 from stemprover.plugins.index import registry
 from stemprover.plugins.requests import read_request
@@ -171,3 +174,18 @@ def test_what_is_not_understood_is_one_clear_error(text: str, reason: str) -> No
 def test_folder_without_a_project(tmp_path: Path) -> None:
     with pytest.raises(PluginError, match=r"pyproject\.toml.*plugins pack"):
         read_request(str(tmp_path), registry())
+
+
+def test_every_command_of_the_users_page_is_understood() -> None:
+    page = Path(__file__).parent.parent / "docs" / "plugins" / "README.md"
+    lines = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("    stemprover ")]
+    assert len(lines) >= 15  # the page has commands at all
+    for line in lines:
+        _, *words = shlex.split(line, comments=True)
+        command: click.Command = cli
+        while isinstance(command, click.Group):
+            name = words.pop(0)
+            found = command.get_command(click.Context(command), name)
+            assert found is not None, line
+            command = found
+        assert command.make_context(command.name, words)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from many_plugins import fill_site
 from plugin_site import BASE, BOMB, code_plugin, distribution, listed, lora
 from plugin_site import plugin_site as plugin_site
 
@@ -225,3 +226,17 @@ def test_listing_imports_nothing_heavy(site: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_listing_a_hundred_plugins_imports_none_and_reads_little(site: Path) -> None:
+    fill_site(site, 100)
+    code = (
+        f"import sys; sys.path.insert(0, {str(site)!r}); opened = []\n"
+        "sys.addaudithook(lambda event, given: opened.append(str(given[0])) if event == 'open' else None)\n"
+        "from stemprover.plugins import installed; found = [p for p in installed() if p.name.startswith('many')]\n"
+        f"mine = [path for path in opened if path.startswith({str(site)!r})]\n"
+        "print(len(found), {p.status for p in found}, len(mine) <= 3 * len(found))\n"
+        "print([name for name in sys.modules if name.startswith(('acme_', 'torch', 'numpy', 'yaml', 'pluggy'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["100 {'ok'} True", "[]"]

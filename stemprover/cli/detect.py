@@ -64,7 +64,7 @@ def detect(
     context.exit(run.over(inputs))
 
 
-_KEYS = ("version", "input", "sample_rate", "channels", "samples", "duration_s", "detections", "timings_s")
+_KEYS = ("version", "input", "sample_rate", "channels", "samples", "duration_s", "detections", "timings_s", "faults")
 
 
 def _printer(as_json: bool) -> ShowStep:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stemprover.cli.plugins_author import AUTHORING_COMMANDS
-from stemprover.cli.plugins_manage import MANAGING_COMMANDS
+from stemprover.cli.plugins_manage import MANAGING_COMMANDS, registry_option
 
 if TYPE_CHECKING:
     from stemprover.plugins import Plugin, RegistryEntry
@@ -62,7 +62,7 @@ def info(name: str, as_json: bool) -> None:
 @click.argument("word", default="")
 @click.option("--artifact", default="", help="Only plugins that find or repair this artifact.")
 @click.option("--stem", default="", help="Only plugins that work on this stem class.")
-@click.option("--registry", "registries", multiple=True, type=click.Path(), help="One more registry file (repeatable).")
+@registry_option
 @click.option("--json", "as_json", is_flag=True, help="Print one array of objects.")
 def search(word: str, artifact: str, stem: str, registries: tuple[str, ...], as_json: bool) -> None:
     """Look for plugins in the registry, by a word in their name or summary."""
@@ -70,8 +70,8 @@ def search(word: str, artifact: str, stem: str, registries: tuple[str, ...], as_
 
     index = registry(registries)
     found = index.search(word, artifact, stem)
-    for conflict in index.conflicts:
-        click.echo(f"stemprover: warning: {conflict}", err=True)
+    for remark in (*index.conflicts, *index.notes):
+        click.echo(f"stemprover: warning: {remark}", err=True)
     if as_json:
         click.echo(json.dumps([_entry(entry) for entry in found], indent=2))
     elif found:

@@ -35,6 +35,7 @@ def print_plan(enhanced: Enhanced) -> None:
         empty="nothing to repair",
     )
     _print_unrepaired(summary)
+    _print_faults(summary)
 
 
 def print_detections(enhanced: Enhanced) -> None:
@@ -44,6 +45,7 @@ def print_detections(enhanced: Enhanced) -> None:
     _print_table(str(summary["input"]), columns, map(_finding, summary["detections"]), empty="nothing found")
     for name, meaning in summary["artifact_types"].items():
         click.echo(f"  {name}: {meaning}")
+    _print_faults(summary)
 
 
 def print_result(summary: Summary, reports: Iterable[Path], metrics: Mapping[str, Mapping[str, Any]]) -> None:
@@ -64,6 +66,11 @@ def print_result(summary: Summary, reports: Iterable[Path], metrics: Mapping[str
     if late := summary["late_samples"]:
         click.echo(f"  note   {abs(late)} samples {'late' if late > 0 else 'early'}: --align mends it")
     _print_unrepaired(summary)
+    _print_faults(summary)
+
+
+def _print_faults(summary: Summary) -> None:
+    """One line per plugin that failed in this run."""
     for fault in summary["faults"]:
         click.echo(f"stemprover: warning: plugin {fault['name']} was left out: {fault['reason']}", err=True)
 

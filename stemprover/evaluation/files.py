@@ -137,10 +137,11 @@ def evaluate_files(
         )
     if len(pairs) > 1 and "museval" not in missing:
         scored = _with_bss(scored, pairs, options.align)
-    columns = COLUMNS | {
-        name: Column(metric.label, metric.unit, metric.higher_is_better) for name, metric in options.metrics.items()
-    }
-    present = {name for stem in scored for part in (stem, *stem.segments) for name in part.scores}
+    columns = dict(COLUMNS)
+    for name, metric in options.metrics.items():
+        columns[name] = Column(metric.label, metric.unit, metric.higher_is_better)
+    present = {name for stem in scored for name in stem.scores}
+    present |= {name for stem in scored for part in stem.segments for name in part.scores}
     known = {name: column for name, column in columns.items() if name in present}
     return SetScores(tuple(scored), mean_scores(scored), known, missing)
 

@@ -149,6 +149,6 @@ class _Panel:
             at = (self._left - 9, top + (1 - tick.at) * _PICTURE)
             self._draw.text(at, tick.label, _SOFT, self._font, anchor="rm")
         for tick in self._times:
-            at = (self._left + tick.at * _WIDTH, top + _PICTURE + 8)
+            below = (self._left + tick.at * _WIDTH, top + _PICTURE + 8)
             anchor = "lt" if tick.at == 0 else "rt" if tick.at > 0.98 else "mt"
-            self._draw.text(at, tick.label, _SOFT, self._font, anchor=anchor)
+            self._draw.text(below, tick.label, _SOFT, self._font, anchor=anchor)
