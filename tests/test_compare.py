@@ -73,8 +73,16 @@ def test_files_are_measured_against_the_first(files: dict[str, Path]) -> None:
     assert apart_db(same) <= -99.0
     assert closest(comparison) is None
     assert [file.letter for file in comparison.files] == ["A", "B", "C"]
-    folder = files["true"].parent.name
-    assert [file.name for file in comparison.files] == [f"{folder}/true.wav", "far.wav", f"{folder}/true.wav"]
+
+
+def test_files_that_are_called_alike_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    paths = [tmp_path / one / "song" / "drums.wav" for one in ("stems", "clean")] + [tmp_path / "true" / "bass.wav"]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        write(path, signal(0.1))
+    with open_comparison(paths) as comparison:
+        names = [file.name for file in comparison.files]
+    assert names == ["stems/song/drums.wav", "clean/song/drums.wav", "bass.wav"]
 
 
 def test_a_late_file_is_named_and_moved_back(files: dict[str, Path], tmp_path: Path) -> None:

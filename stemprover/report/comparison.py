@@ -18,6 +18,7 @@ __all__ = ["MOST_FILES", "ComparedFile", "Comparison", "open_comparison"]
 
 MOST_FILES = 8
 _LETTERS = "ABCDEFGH"
+_MOST_PARTS = 4  # of a path, the file's name included
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +30,7 @@ class ComparedFile:
     letter : str
         ``R`` for the reference, else ``A``, ``B``, ...
     name : str
-        File name, with the folder's before it where two are called alike.
+        File name, with folders before it where two are called alike.
     source : AudioSource
         Its audio, with the channels and the length that all have.
     offset : int
@@ -121,12 +122,15 @@ def open_comparison(paths: Sequence[Path], reference: Path | None = None, align:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """File names, with the folder's where several are called alike."""
-    names = [path.name for path in paths]
-    return [
-        name if names.count(name) == 1 else f"{path.resolve().parent.name}/{name}"
-        for path, name in zip(paths, names, strict=True)
-    ]
+    """File names, with as many folders before them as tell those apart that are called alike."""
+    parts = [path.resolve().parts for path in paths]
+
+    def name(one: tuple[str, ...]) -> str:
+        alike = [other for other in parts if other != one]
+        depth = next((n for n in range(1, _MOST_PARTS + 1) if all(other[-n:] != one[-n:] for other in alike)), 1)
+        return "/".join(one[-depth:])
+
+    return [name(one) for one in parts]
 
 
 def _require_rate(stems: Sequence[Stem]) -> None:
