@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -147,3 +149,15 @@ def test_prints_are_told_apart_by_thread(capsys: pytest.CaptureFixture[str]) -> 
     click.echo("result")
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("result\n", "plugin\nanother plugin\nstill\n")
+
+
+def test_a_thread_that_is_in_native_code_at_the_end_does_not_abort_the_process() -> None:
+    code = (
+        "import torch; from stemprover.plugins.limits import LimitedThread\n"
+        "many = torch.randn(3000, 3000)\n"
+        "def work():\n    while True: many @ many\n"
+        "try: LimitedThread(0.2).call(work)\n"
+        "except TimeoutError: raise SystemExit(130)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "")

@@ -9,11 +9,13 @@ into it and torch be imported once more.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import math
 import os
 import queue
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any, Generic, TypeAlias, TypeVar, cast
@@ -25,6 +27,8 @@ __all__ = ["TIME_LIMIT_S", "TIME_LIMIT_VARIABLE", "LimitedThread", "time_limit"]
 TIME_LIMIT_S = 300.0
 """How long one call may take. It is about 20 s of audio at most, so what needs longer cannot be used anyway."""
 TIME_LIMIT_VARIABLE = "STEMPROVER_PLUGIN_TIMEOUT"
+_FAREWELL_S = 10.0
+_given_up: list[threading.Thread] = []
 
 ResultT = TypeVar("ResultT")
 
@@ -104,6 +108,7 @@ class LimitedThread:
         if thread is not None and thread.ident is not None:
             raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
             raise_in(ctypes.c_ulong(thread.ident), ctypes.py_object(_GivenUpError))
+            _given_up.append(thread)
 
 
 class _Job(Generic[ResultT]):
@@ -133,6 +138,14 @@ class _Job(Generic[ResultT]):
 
 
 _Jobs: TypeAlias = "queue.SimpleQueue[_Job[Any] | None]"
+
+
+@atexit.register
+def _wait_for_given_up() -> None:
+    """Let given-up threads end before the interpreter does: one that comes back from C++ later aborts the process."""
+    until = time.monotonic() + _FAREWELL_S
+    for thread in _given_up:
+        thread.join(max(0.0, until - time.monotonic()))
 
 
 def _work(jobs: _Jobs) -> None:
