@@ -59,7 +59,8 @@ class CleanAudio:
         silence = torch.zeros_like(clean)
         names = ("generic",) * self._batch_size
         severity = torch.zeros(self._batch_size, SPEC.n_bands, SAMPLES // SPEC.hop + 1)
-        return Batch(clean, clean, silence, clean, severity, names, names, torch.zeros(self._batch_size))
+        nowhere = torch.zeros(self._batch_size)
+        return Batch(clean, clean, silence, clean, severity, severity, names, names, nowhere)
 
     def _segment(self, rng: np.random.Generator) -> Tensor:
         with Stem.open(self._paths[rng.integers(len(self._paths))]) as stem:
