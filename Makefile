@@ -1,6 +1,8 @@
 # Two commands work on a fresh machine with Python 3.11 or newer and make; both create .venv here:
 #   make demo    sets up, repairs the bundled stems and says by how much they got better and where the reports are
 #   make test    sets up with everything the tests need, checks style and types, runs the tests
+# A third needs half a gigabyte more, which is why it is by itself:
+#   make test-ray    installs Ray and an S3 server for tests, and runs the tests of clusters and remote files
 # Set-up is done again only when a pyproject.toml or constraints.txt changes; without a change no network is needed.
 
 SHELL := /bin/sh
@@ -9,12 +11,13 @@ PY := $(VENV)/bin/python
 PROJECTS := $(patsubst %/pyproject.toml,%,$(wildcard detectors/pyproject.toml plugins/*/pyproject.toml))
 KEY := $(shell { pwd; cat pyproject.toml constraints.txt $(PROJECTS:%=%/pyproject.toml); } | cksum | cut -d' ' -f1)
 READY_TEST := $(VENV)/.ready-test-$(KEY)
+READY_RAY := $(VENV)/.ready-ray-$(KEY)
 READY_DEMO := $(or $(wildcard $(READY_TEST)),$(VENV)/.ready-demo-$(KEY))
 FIND_PYTHON = for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; exit; }; done
 INSTALL = $(PY) -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint docs chromium clean
+.PHONY: demo test test-ray lint docs chromium clean
 
 demo: $(READY_DEMO)
 	@$(VENV)/bin/stemprover enhance examples/east-bay --auto-detect -o demo --overwrite \
@@ -22,6 +25,9 @@ demo: $(READY_DEMO)
 
 test: $(READY_TEST) chromium lint
 	$(PY) -m pytest -q
+
+test-ray: $(READY_RAY)
+	$(PY) -m pytest -q tests/test_batch_ray.py tests/test_batch_remote.py
 
 lint: $(READY_TEST)
 	$(PY) -m ruff check
@@ -48,6 +54,11 @@ $(READY_TEST): | $(PY)
 	@echo "Installing StemProver, its plugins and what the tests need into $(VENV) (the first time takes some minutes)"
 	@$(INSTALL) --editable '.[test,train]' $(PROJECTS:%=--editable ./%)
 	@rm -f $(VENV)/.ready-* && touch $@
+
+$(READY_RAY): | $(READY_TEST)
+	@echo "Installing Ray and an S3 server for tests into $(VENV)"
+	@$(INSTALL) --editable '.[test-ray]'
+	@touch $@
 
 # The browser test wants Chromium; without it, and without the right to install it, that one test is skipped.
 chromium:

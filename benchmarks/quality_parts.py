@@ -144,13 +144,13 @@ def _adapters(pool: Pool, items: Sequence[Item], report: Report) -> dict[str, An
 
 def _hear(item: Item) -> list[Heard]:
     enhancer = _state["bench"].enhancer
-    return hear(enhancer._load_detectors(), item)
+    return hear(enhancer.load_detectors(), item)
 
 
 def _detectors(pool: Pool, items: Sequence[Item], report: Report) -> dict[str, Any]:
     del report
     heard = [one for found in pool.map(_hear, items) for one in found]
-    return {"figures": figures(heard, pool.options.bench().enhancer._load_detectors())}
+    return {"figures": figures(heard, pool.options.bench().enhancer.load_detectors())}
 
 
 def _example(pool: Pool, items: Sequence[Item], report: Report) -> dict[str, Any]:

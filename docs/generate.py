@@ -29,7 +29,8 @@ HEAD = """# Command line
 
 Generated from the commands' own help by `make docs`; a test compares.
 
-Exit codes: 0 done, 2 bad input or a file that could not be used (one line on stderr for each), 130 interrupted.
+Exit codes: 0 done, 1 some of several inputs failed, 2 bad usage or the only input failed (one line on stderr for each),
+130 interrupted.
 """
 REGISTRY_HEAD = """# Known plugins
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from stemprover.detection import (
     detect_cells,
 )
 from stemprover.detection.thresholds import own_rules
+from stemprover.overlapped import ahead
 from stemprover.plugins import PluginRunner
 from stemprover.plugins.fields import ARTIFACT, printable
 from stemprover.progress import Progress
@@ -90,20 +92,17 @@ def analyse(
     witnesses = [_Witness(detector, runner) for detector in detectors]
     levels, envelopes = [], []
     progress.start("detect", total)
-    for start, stop in _blocks(total):
-        first = max(0, start - _CONTEXT_CELLS * CELL)
-        last = stop + _CONTEXT_CELLS * CELL
-        audio = timebase.read(stem, first, last)
-        kept = slice((start - first) // CELL, (start - first) // CELL + (stop - start) // CELL)
-        inside = audio[:, start - first : min(stop, total) - first]
-        envelopes.append(envelope_db(inside.numpy(), SPEC.hop))
-        if detectors:
-            block = AnalysisBlock(audio, read_siblings(stems, stem, timebase, first, last), stem.stem_class)
-            level = block_levels(block)
-            levels.append(level[kept])
-            for witness in witnesses:
-                witness.hear(block, level.shape, kept)
-        progress.advance("detect", min(stop, total) - start)
+    with contextlib.closing(ahead(_decoded(stems, stem, timebase, with_siblings=bool(detectors)))) as blocks:
+        for start, stop, first, block in blocks:
+            kept = slice((start - first) // CELL, (start - first) // CELL + (stop - start) // CELL)
+            inside = block.audio[:, start - first : min(stop, total) - first]
+            envelopes.append(envelope_db(inside.numpy(), SPEC.hop))
+            if detectors:
+                level = block_levels(block)
+                levels.append(level[kept])
+                for witness in witnesses:
+                    witness.hear(block, level.shape, kept)
+            progress.advance("detect", min(stop, total) - start)
     progress.finish("detect")
     duration = stem.format.samples / stem.format.sample_rate
     envelope = np.concatenate(envelopes)
@@ -114,6 +113,17 @@ def analyse(
     nyquist = stem.format.sample_rate / 2
     inside_band = tuple(found for found in detections if found.low_hz < nyquist)
     return Analysis(inside_band, {name: s.probability.max(1) for name, s in by_name.items()}, envelope)
+
+
+def _decoded(
+    stems: StemSet, stem: Stem, timebase: Timebase, with_siblings: bool
+) -> Generator[tuple[int, int, int, AnalysisBlock]]:
+    """Stretches of whole cells, the first sample that was read for each, and what was read: some context around it."""
+    for start, stop in _blocks(timebase.length(stem.format.samples)):
+        first, last = max(0, start - _CONTEXT_CELLS * CELL), stop + _CONTEXT_CELLS * CELL
+        audio = timebase.read(stem, first, last)
+        siblings = read_siblings(stems, stem, timebase, first, last) if with_siblings else {}
+        yield start, stop, first, AnalysisBlock(audio, siblings, stem.stem_class)
 
 
 def _blocks(total: int) -> Iterator[tuple[int, int]]:

@@ -146,10 +146,10 @@ class Enhancer:
 
     def _plan(self, stems: StemSet, stem: Stem, settings: Settings, progress: Progress, plan_only: bool) -> Enhanced:
         begin = time.perf_counter()
-        detectors = self._load_detectors() if settings.auto_detect else ()
+        detectors = self.load_detectors() if settings.auto_detect else ()
         analysis = analyse(stems, stem, detectors, progress, self.runner)
         if settings.auto_detect:
-            self._load_detectors()  # an answer that no detector gave is none
+            self.load_detectors()  # an answer that no detector gave is none
         plan = self._route(stem, analysis, settings, plan_only)
         timings = {"detect": time.perf_counter() - begin}
         segments = _segments(plan, analysis)
@@ -199,8 +199,14 @@ class Enhancer:
                 self._unusable.append(name)
         return len(self._unusable) == before
 
-    def _load_detectors(self) -> tuple[Detector, ...]:
-        """Build the detectors of the plugins once; return those that have not failed so far."""
+    def load_detectors(self) -> tuple[Detector, ...]:
+        """Build the detectors of the plugins once; return those that have not failed so far.
+
+        Raises
+        ------
+        OptionError
+            If there are none.
+        """
         if self._detectors is None:
             self._detectors = tuple(self.runner.detectors().values())
         working = tuple(detector for detector in self._detectors if self.runner.works(detector))

@@ -65,8 +65,8 @@ class Settings:
         """Sampling steps."""
         return QUALITY_STEPS[self.quality]
 
-    def validate(self, stems: StemSet) -> None:
-        """Check values and combinations.
+    def check(self) -> None:
+        """Check values, whatever the stems are.
 
         Raises
         ------
@@ -79,6 +79,15 @@ class Settings:
             raise OptionError(f"a quality ({', '.join(QUALITY_STEPS)})", self.quality, "use for example balanced")
         if not (math.isfinite(self.strength) and 0.0 <= self.strength <= 1.0):
             raise OptionError("a strength from 0 to 1", f"{self.strength}", "use for example --strength 0.7")
+
+    def validate(self, stems: StemSet) -> None:
+        """Check values, and whether they suit the stems.
+
+        Raises
+        ------
+        OptionError, StemSetError
+        """
+        self.check()
         if self.mixture_consistent and (stems.mixture is None or len(stems.stems) < 2):
             got = f"{len(stems.stems)} stem(s) {'with' if stems.mixture else 'without'} a mixture"
             fix = "hand in the folder of all stems and the mixture (mix.wav in it, or --mixture)"

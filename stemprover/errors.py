@@ -54,6 +54,10 @@ class StemProverError(Exception):
         self.expected, self.got, self.fix = (" ".join(part.split()) for part in (expected, got, fix))
         super().__init__(f"expected {self.expected}, got {self.got}; {self.fix}")
 
+    def __reduce__(self) -> tuple[type[StemProverError], tuple[str, str, str]]:
+        """Let errors travel between processes."""
+        return type(self), (self.expected, self.got, self.fix)
+
 
 class InputError(StemProverError):
     """What the user handed in cannot be used."""

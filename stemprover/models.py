@@ -166,11 +166,15 @@ class Models:
                 self._vocoders[name] = self._make_vocoder(name, plugins, runner)
         return self._vocoders[name]
 
-    def _make_vocoder(self, name: str, plugins: Sequence[Plugin], runner: PluginRunner) -> Vocoder:
+    def check_vocoder(self, name: str, plugins: Sequence[Plugin]) -> Plugin:
+        """Return the plugin of a vocoder; raises as :meth:`vocoder` does, but loads nothing."""
         plugin = find(name.partition(":")[0], plugins)
         if plugin.kind != "vocoder":
             raise OptionError("a vocoder", f"{plugin.name}, a {plugin.kind}", "see 'stemprover plugins list'")
-        require_usable(plugin, self.identity)
+        return require_usable(plugin, self.identity)
+
+    def _make_vocoder(self, name: str, plugins: Sequence[Plugin], runner: PluginRunner) -> Vocoder:
+        plugin = self.check_vocoder(name, plugins)
         if name == "embedded":
             from stemprover.synthesis.embedded import load_embedded
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from stemprover.consistency import share_residue
+from stemprover.overlapped import behind
 from stemprover.progress import Progress
 from stemprover.render import Renderer
 from stemprover.stems import Stem, StemSet, Writer, from_difference, limit_difference
@@ -53,7 +54,7 @@ def render_set(
                 Writer(path, stem.format, inputs=inputs, overwrite=overwrite)
                 for path, stem in zip(outputs, members, strict=True)
             ]
-            sinks = [stack.enter_context(writer).write for writer in writers]
+            sinks = [stack.enter_context(behind(stack.enter_context(writer).write)) for writer in writers]
         for start, stop, differences in _blocks(stems, renderers, mixture_consistent):
             for stem, difference, sink in zip(members, differences, sinks, strict=True):
                 sink(_apply(stem, start, stop, difference))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import soundfile
 
-from stemprover.batch.jobs import Selection, plan_jobs, write_json
-from stemprover.errors import AudioError, OptionError, OutputError, StemSetError
+from stemprover.batch.jobs import Job, write_json
+from stemprover.batch.planning import Selection, plan_jobs
+from stemprover.errors import OptionError, OutputError, StemSetError
 
 
 def sound(path: Path, samples: int = 4410) -> Path:
@@ -19,9 +21,9 @@ def sound(path: Path, samples: int = 4410) -> Path:
 
 
 def outputs(inputs: list[Path], overwrite: bool | None = False, **options: str) -> list[Path]:
-    jobs, failures = plan_jobs([str(path) for path in inputs], Selection(**options), overwrite)
-    assert not failures
-    return [target.audio for job in jobs for target in job.targets]
+    plan = plan_jobs([str(path) for path in inputs], Selection(**options), overwrite)
+    assert not plan.failures
+    return [Path(target.audio) for job in plan.jobs for target in job.targets]
 
 
 def test_result_lies_beside_the_input_as_wav_or_flac(tmp_path: Path) -> None:
@@ -64,8 +66,8 @@ def test_several_folders_do_not_mix_in_one_output(tmp_path: Path) -> None:
 
 def test_reports_are_called_like_the_input(tmp_path: Path) -> None:
     stem = sound(tmp_path / "vocals.wav")
-    jobs, _ = plan_jobs([str(stem)], Selection(report="html"), False)
-    names = {kind: path.name for kind, path in jobs[0].targets[0].reports.items()}
+    plan = plan_jobs([str(stem)], Selection(report="html"), False)
+    names = {kind: Path(place).name for kind, place in plan.jobs[0].targets[0].reports.items()}
     assert names == {"json": "vocals.report.json", "html": "vocals.report.html"}
 
 
@@ -105,11 +107,119 @@ def test_inputs_are_never_outputs(tmp_path: Path) -> None:
 
 def test_inputs_that_cannot_be_used_do_not_hide_the_others(tmp_path: Path) -> None:
     good, song = sound(tmp_path / "vocals.wav"), tmp_path / "song"
-    sound(song / "bass.wav", 100)
-    sound(song / "drums.wav", 101)
-    jobs, failures = plan_jobs([str(tmp_path / "missing.wav"), str(good), str(song)], Selection(), False)
-    assert [job.source for job in jobs] == [good]
-    assert [type(failure.error) for failure in failures] == [AudioError, StemSetError]
+    sound(song / "mix.wav")
+    sound(song / "mixture.wav")
+    (tmp_path / "empty").mkdir()
+    plan = plan_jobs([str(path) for path in (tmp_path / "empty", good, song)], Selection(), False)
+    assert [job.source.place for job in plan.jobs] == [str(good)]
+    assert [type(failure.error) for failure in plan.failures] == [StemSetError, StemSetError]
+    assert plan.is_batch
+
+
+def test_a_folder_of_songs_is_one_job_per_song(tmp_path: Path) -> None:
+    for name in ("a/vocals.wav", "a/drums.wav", "b/live/vocals.flac", "b/live/mix.flac", ".hidden/vocals.wav"):
+        sound(tmp_path / "songs" / name)
+    found = outputs([tmp_path / "songs"], output=str(tmp_path / "clean"))
+    assert found == [tmp_path / "clean" / name for name in ("a/drums.wav", "a/vocals.wav", "b/live/vocals.flac")]
+    (_, live) = plan_jobs([str(tmp_path / "songs")], Selection(), False).jobs
+    assert live.mixture == str(tmp_path / "songs/b/live/mix.flac")
+
+
+def test_patterns_find_files_and_folders_but_no_earlier_results(tmp_path: Path) -> None:
+    wanted = [sound(tmp_path / name) for name in ("a/one.wav", "a/two.flac", "b/c/three.wav")]
+    sound(tmp_path / "a" / "one.enhanced.wav")
+    (tmp_path / "a" / "notes.txt").write_text("no audio")
+    found = plan_jobs([f"{tmp_path}/**/*.*"], Selection(), None).jobs
+    assert [job.source.place for job in found] == [str(path) for path in wanted]
+    sets = plan_jobs([f"{tmp_path}/**/*"], Selection(), None).jobs
+    assert [job.source.place for job in sets] == [f"{tmp_path}/a", f"{tmp_path}/b/c"]
+    none = plan_jobs([f"{tmp_path}/*.mp3"], Selection(), None)
+    assert "none for" in str(none.failures[0].error)
+
+
+def test_a_name_that_looks_like_a_pattern_is_a_name_if_it_is_there(tmp_path: Path) -> None:
+    stem = sound(tmp_path / "song [live].wav")
+    assert outputs([stem, stem]) == [tmp_path / "song [live].enhanced.wav"]
+
+
+@pytest.mark.parametrize(
+    ("template", "result"),
+    [
+        ("{parent}/{stem}.clean.flac", "in/song/vocals.clean.flac"),
+        ("out/{folder}/{stem}.{ext}", "out/song/vocals.wav"),
+        ("out/{folder} - {stem}.wav", "out/song - vocals.wav"),
+    ],
+)
+def test_templates_say_where_each_stem_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, template: str, result: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sound(Path("in/song/vocals.wav"))
+    assert outputs([Path("in/song/vocals.wav")], output=template) == [Path(result)]
+    assert outputs([Path("in/song")], output=template) == [Path(result)]
+
+
+@pytest.mark.parametrize(
+    "template", ["{name}.wav", "{stem.__class__}.wav", "{stem!r}.wav", "{stem:>9}.wav", "{}.wav", "{"]
+)
+def test_templates_hold_known_fields_only(tmp_path: Path, template: str) -> None:
+    with pytest.raises(OptionError, match=r"a template of \{parent\} \{folder\} \{stem\} \{ext\}"):
+        outputs([sound(tmp_path / "vocals.wav")], output=template)
+
+
+def test_a_template_without_folders_must_not_put_two_stems_in_one_file(tmp_path: Path) -> None:
+    stems = [sound(tmp_path / song / "vocals.wav") for song in ("one", "two")]
+    with pytest.raises(OptionError, match=r"vocals\.clean\.wav' twice"):
+        outputs(stems, output=str(tmp_path / "{stem}.clean.wav"))
+
+
+def test_manifests_say_more_about_each_input(tmp_path: Path) -> None:
+    for name in ("a/take.wav", "a/song.wav", "set/bass.wav", "set/drums.wav"):
+        sound(tmp_path / name)
+    manifest = tmp_path / "list.csv"
+    manifest.write_text(
+        "\ufeffnotes,input,output,mixture,stem\r\n"
+        '"one, two",a/take.wav,out/take.flac,a/song.wav,vocals\r\n'
+        f"rest,{tmp_path / 'set'},{{parent}}/{{stem}}-2.wav,,\r\n"
+    )
+    first, second = plan_jobs([], Selection(manifest=str(manifest)), False).jobs
+    assert (first.stem_class, first.mixture) == ("vocals", str(tmp_path / "a/song.wav"))
+    assert [target.audio for target in first.targets] == [str(tmp_path / "out/take.flac")]
+    expected = [str(tmp_path / "set" / name) for name in ("bass-2.wav", "drums-2.wav")]
+    assert [target.audio for target in second.targets] == expected
+    assert Job.from_json(first.to_json()) == first
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (b"path\na.wav\n", "a column 'input'"),
+        (b"", "a column 'input'"),
+        (b"input,stem\n,vocals\n", "line 2"),
+        (b"input\n\xff\xfe\n", "UTF-8"),
+        (None, "nothing at"),
+    ],
+)
+def test_manifests_that_are_none(tmp_path: Path, content: bytes | None, part: str) -> None:
+    manifest = tmp_path / "list.csv"
+    if content is not None:
+        manifest.write_bytes(content)
+    with pytest.raises(OptionError, match=part):
+        plan_jobs([], Selection(manifest=str(manifest)), False)
+
+
+def test_remote_folders_and_patterns(tmp_path: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    for name in ("vocals.wav", "bass.wav", "mix.wav", "notes.txt", "bass.enhanced.wav"):
+        memory.pipe_file(f"/bucket/songs/one/{name}", b"x")
+    (job,) = plan_jobs(["memory://bucket/songs"], Selection(output="memory://clean"), False).jobs
+    assert job.mixture == "memory://bucket/songs/one/mix.wav"
+    assert job.stems == ("memory://bucket/songs/one/bass.wav", "memory://bucket/songs/one/vocals.wav")
+    assert [target.audio for target in job.targets] == ["memory://clean/one/bass.wav", "memory://clean/one/vocals.wav"]
+    found = plan_jobs(["memory://bucket/**/b*.wav"], Selection(output="{parent}/{stem}.flac"), False).jobs
+    assert [job.targets[0].audio for job in found] == ["memory://bucket/songs/one/bass.flac"]
+    (unknown,) = plan_jobs(["nosuchthing://a/b.wav"], Selection(), False).failures
+    assert "fsspec can open" in str(unknown.error)
 
 
 def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import io
 import threading
 import time
@@ -9,94 +10,129 @@ import time
 import pytest
 from rich.console import Console
 
-from stemprover.batch.local import PerThread, run_jobs
+from stemprover.batch.local import Lent, run_in_order, run_jobs
 from stemprover.cli.progress import ProgressDisplay
 from stemprover.errors import AudioError, OptionError
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-def test_results_come_in_the_order_of_the_jobs(workers: int) -> None:
+@pytest.mark.parametrize("threads", [1, 3])
+def test_results_come_in_the_order_of_the_jobs(threads: int) -> None:
+    later = threading.Event()
+
     def slow_first(number: int) -> int:
-        time.sleep(0.05 if number == 0 else 0.0)
+        if number == 2:
+            later.set()
+        assert number > 0 or threads == 1 or later.wait(timeout=30)
         return number * number
 
-    found = list(run_jobs(range(6), slow_first, workers, threading.Event()))
-    assert found == [(number, number * number) for number in range(6)]
+    assert list(run_in_order(range(6), slow_first, threads, threading.Event())) == [0, 1, 4, 9, 16, 25]
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-def test_a_bad_input_is_a_result_and_the_rest_goes_on(workers: int) -> None:
+def test_jobs_are_begun_only_a_little_ahead_of_what_was_taken() -> None:
+    begun: list[int] = []
+    results = run_in_order(range(1000), begun.append, 2, threading.Event())
+    next(results)
+    assert len(begun) < 100
+    assert len(list(results)) == 999
+    assert begun == sorted(begun) or len(set(begun)) == 1000
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_bad_input_is_a_result_and_the_rest_goes_on(threads: int) -> None:
     def work(number: int) -> int:
         if number == 1:
             raise AudioError("audio", "noise", "try again")
         return number
 
-    found = [result for _, result in run_jobs(range(4), work, workers, threading.Event())]
+    found = [result for _, result in run_jobs(range(4), work, threads, threading.Event())]
     assert isinstance(found.pop(1), AudioError)
     assert found == [0, 2, 3]
 
 
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("error", [OptionError("a", "b", "c"), KeyboardInterrupt()])
-def test_other_errors_end_the_run_and_stop_the_workers(workers: int, error: BaseException) -> None:
+def test_an_error_ends_the_run_and_stops_the_threads(threads: int, error: BaseException) -> None:
     cancelled = threading.Event()
 
-    def work(number: int) -> int:
+    def work(number: int) -> None:
         if number == 0:
             raise error
-        assert cancelled.wait(timeout=30), "this worker was never told to stop"
-        return number
+        assert cancelled.wait(timeout=30), "this thread was never told to stop"
 
     with pytest.raises(type(error)):
-        list(run_jobs(range(3), work, workers, cancelled))
+        list(run_in_order(range(3), work, threads, cancelled))
 
 
-def test_every_thread_makes_its_own_models_once() -> None:
-    made: list[int] = []
-    models = PerThread(lambda: made.append(threading.get_ident()) or object())
-    barrier = threading.Barrier(2)
+def test_as_many_objects_are_made_as_are_needed_at_a_time() -> None:
+    made: list[object] = []
+    lent = Lent(lambda: made.append(object()) or made[-1], 2)
+    for _ in range(3):
+        with lent.borrow() as first:
+            assert first is made[0]
+    with lent.borrow() as first, lent.borrow() as second:
+        assert first is not second
+    assert len(made) == 2
 
-    def work(number: int) -> int:
-        if number < 2:
-            barrier.wait(timeout=30)
-        return id(models.get()) - id(models.get())
 
-    assert [result for _, result in run_jobs(range(8), work, 2, threading.Event())] == [0] * 8
-    assert len(made) == len(set(made)) == 2
+def test_whoever_borrows_has_it_alone() -> None:
+    lent = Lent(list, 2)
+    inside: collections.Counter[int] = collections.Counter()
+
+    def work(number: int) -> None:
+        with lent.borrow() as held:
+            inside[id(held)] += 1
+            assert inside[id(held)] == 1
+            time.sleep(0.001)
+            inside[id(held)] -= 1
+
+    assert len(list(run_in_order(range(30), work, 5, threading.Event()))) == 30
+
+
+def test_an_object_that_cannot_be_made_is_tried_again() -> None:
+    attempts: list[int] = []
+
+    def make() -> int:
+        attempts.append(1)
+        if len(attempts) == 1:
+            raise OptionError("a", "b", "c")
+        return 7
+
+    lent = Lent(make, 1)
+    with pytest.raises(OptionError), lent.borrow():
+        pytest.fail("there is nothing to borrow")
+    with lent.borrow() as held:
+        assert held == 7
 
 
 def test_bars_show_file_and_stage_and_disappear() -> None:
     screen = io.StringIO()
     display = ProgressDisplay(True, 2, Console(file=screen, force_terminal=True, width=100))
     with display:
-        progress = display.file("vocals.wav")
-        progress.start("detect", 10.0)
-        progress.advance("detect", 5.0)
-        display._bars.refresh()
-        shown = screen.getvalue()
-        assert "vocals.wav" in shown
-        assert "detect" in shown
-        assert "50%" in shown
-        progress.finish("detect")
-        display.file_done(progress)
+        with display.job("vocals.wav") as progress:
+            progress.start("detect", 10.0)
+            progress.advance("detect", 5.0)
+            display._bars.refresh()
+            shown = screen.getvalue()
+            assert "vocals.wav" in shown
+            assert "detect" in shown
+            assert "50%" in shown
+            progress.finish("detect")
         assert [task.description for task in display._bars.tasks] == ["files"]
         assert display._bars.tasks[0].completed == 1
 
 
 def test_invisible_bars_write_nothing() -> None:
     screen = io.StringIO()
-    with ProgressDisplay(False, 2, Console(file=screen, force_terminal=True)) as display:
-        progress = display.file("vocals.wav")
+    display = ProgressDisplay(False, 2, Console(file=screen, force_terminal=True))
+    with display, display.job("vocals.wav") as progress:
         progress.start("detect", 1.0)
         progress.finish("detect")
-        display.file_done(progress)
     assert screen.getvalue() == ""
 
 
 @pytest.mark.parametrize("call", [lambda p: p.start("a", 1), lambda p: p.advance("a", 1), lambda p: p.finish("a")])
 def test_a_cancelled_run_interrupts_whoever_reports_progress(call: object) -> None:
-    with ProgressDisplay(False, 1) as display:
-        progress = display.file("vocals.wav")
+    with ProgressDisplay(False, 1) as display, display.job("vocals.wav") as progress:
         display.cancelled.set()
         with pytest.raises(KeyboardInterrupt):
             call(progress)  # type: ignore[operator]

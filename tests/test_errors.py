@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import resource
 import struct
 from collections.abc import Callable, Iterator
@@ -217,7 +218,10 @@ def test_every_error_is_one_line_with_three_parts() -> None:
     tree = [getattr(errors, name) for name in errors.__all__]
     assert all(issubclass(kind, StemProverError) for kind in tree)
     for kind in tree:
-        assert str(kind("one\nthing", " another ", "do  this")) == "expected one thing, got another; do this"
+        error = kind("one\nthing", " another ", "do  this")
+        assert str(error) == "expected one thing, got another; do this"
+        again = pickle.loads(pickle.dumps(error))  # as between the processes of a cluster
+        assert (type(again), str(again), again.fix) == (kind, str(error), "do this")
 
 
 def test_installing_a_second_adapter_does_not_hide_the_first(tmp_path: Path, trained: Path, refused: Run) -> None:

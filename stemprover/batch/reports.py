@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from stemprover.batch.jobs import write_json
 from stemprover.errors import AudioError, OutputError
+from stemprover.stems import Stem, StemSet
 
 if TYPE_CHECKING:
     from stemprover.enhance import Enhanced
     from stemprover.report import ReportInput
-    from stemprover.stems import Stem
 
-__all__ = ["SILENT_ROW", "write_plot", "write_reports"]
+__all__ = ["SILENT_ROW", "Metrics", "write_reports"]
 
 SILENT_ROW = "Level of what should be silent"
 _SILENT_DBFS = -90.0
@@ -25,16 +25,47 @@ Summary = Mapping[str, Any]
 Metrics = Mapping[str, Mapping[str, Any]]
 
 
-def write_reports(enhanced: Enhanced, reports: Mapping[str, Path], reference: Path | None) -> Metrics:
-    """Write ``json`` and ``html`` reports, whichever have a path; returns metrics against the true stem, if given."""
-    from stemprover.stems import Stem
+def write_reports(
+    enhanced: Enhanced, reports: Mapping[str, Path], reference: Path | None = None, summary: Summary | None = None
+) -> Metrics:
+    """Write the report files of one stem, whose file is still open.
 
-    assert enhanced.output is not None
-    summary = enhanced.to_dict()
+    Parameters
+    ----------
+    enhanced : Enhanced
+        The result.
+    reports : Mapping[str, Path]
+        Where to write ``json``, ``html`` and ``plot`` (a PNG of the input with what was found); any may be absent.
+    reference : Path or None
+        The true stem, or a folder that holds it.
+    summary : Mapping or None
+        Its JSON object, if that should say something else than the result does.
+
+    Returns
+    -------
+    Mapping
+        Metrics against the true stem, if there is one.
+
+    Raises
+    ------
+    OutputError
+        If one cannot be written.
+    """
+    summary = enhanced.to_dict() if summary is None else summary
+    if "plot" in reports:
+        from stemprover.report import plot_png
+
+        with _named(reports["plot"]):
+            reports["plot"].parent.mkdir(parents=True, exist_ok=True)
+            plot_png(reports["plot"], _report_input(enhanced, summary, None, {}))
+    if enhanced.output is None:
+        return {}
+    if "json" in reports:
+        write_json(reports["json"], summary)
+    if reference is None and "html" not in reports:
+        return {}
     with Stem.open(enhanced.output) as after:
         metrics = {} if reference is None else _compare(enhanced.stem, after, reference)
-        if "json" in reports:
-            write_json(reports["json"], summary)
         if "html" in reports:
             from stemprover.report import write_html
 
@@ -46,7 +77,6 @@ def write_reports(enhanced: Enhanced, reports: Mapping[str, Path], reference: Pa
 def _compare(before: Stem, after: Stem, reference: Path) -> Metrics:
     from stemprover.evaluation import compare
     from stemprover.evaluation.arrays import rms_dbfs
-    from stemprover.stems import Stem, StemSet
 
     length = before.format.samples
     with Stem.open(_true_stem(before, reference), before.stem_class) as truth:
@@ -68,15 +98,6 @@ def _true_stem(stem: Stem, reference: Path) -> Path:
         fix = "name the true stems like the separated ones"
         raise AudioError(f"a file called '{stem.name}' in '{reference}'", "none", fix)
     return found[0]
-
-
-def write_plot(path: Path, enhanced: Enhanced) -> None:
-    """Write a PNG of the stem's spectrogram with what was found in it."""
-    from stemprover.report import plot_png
-
-    with _named(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        plot_png(path, _report_input(enhanced, enhanced.to_dict(), None, {}))
 
 
 def _report_input(enhanced: Enhanced, summary: Summary, after: Stem | None, metrics: Metrics) -> ReportInput:

@@ -42,7 +42,7 @@ class SongJob:
     @property
     def files(self) -> tuple[Path, ...]:
         """All files of this song."""
-        return (*self.separated.values(), *(file for target in self.targets.values() for file in target.files))
+        return (*self.separated.values(), *(Path(file) for target in self.targets.values() for file in target.files))
 
 
 def plan_songs(
@@ -84,7 +84,7 @@ def plan_songs(
         targets: dict[str, Target] = {}
         if clean:
             targets = {
-                stem: Target(path, {kind: path.with_suffix(f".report.{kind}") for kind in reports})
+                stem: Target(str(path), {kind: str(path.with_suffix(f".report.{kind}")) for kind in reports})
                 for stem, path in paths.items()
             }
             paths = {stem: path.parent / SEPARATED / path.name for stem, path in paths.items()}
@@ -115,7 +115,7 @@ def clean_song(
     separate_song(job.song, separator, job.separated, device=device, overwrite=overwrite, progress=progress)
     stems = StemSet.open(list(job.separated.values()), mixture=job.song)
     try:
-        outputs = [target.audio for target in job.targets.values()]
+        outputs = [Path(target.audio) for target in job.targets.values()]
         return stems, enhancer.enhance_set(stems, settings, outputs=outputs, overwrite=overwrite, progress=progress)
     except BaseException:
         stems.close()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stemprover.cli.exits import EXIT_BAD_INPUT, print_error
+from stemprover.cli.exits import exit_code, print_error
 from stemprover.cli.options import QUALITIES, device_options, quieten_libraries
 from stemprover.cli.separate import separator_option
 
@@ -82,7 +82,7 @@ def clean(
     )
     chosen, enhancer = choose_separator(separator), Enhancer.from_pretrained(device=device, dtype=dtype)
     jobs = plan_songs(songs, chosen, output, clean=True, reports=_REPORTS[report], overwrite=overwrite)
-    failed = False
+    failed = 0
     with ProgressDisplay(sys.stderr.isatty() and not quiet and not as_json, len(jobs)) as display:
 
         def work(job: SongJob) -> tuple[Enhanced, ...]:
@@ -94,18 +94,18 @@ def clean(
                 )
                 with stems:
                     for enhanced, target in zip(results, job.targets.values(), strict=True):
-                        write_reports(enhanced, target.reports, None)
+                        write_reports(enhanced, {kind: Path(place) for kind, place in target.reports.items()})
                 return results
             finally:
                 display.file_done(progress)
 
         for job, results in run_jobs(jobs, work, 1, display.cancelled):
             if isinstance(results, InputFailure):
-                failed = True
+                failed += 1
                 print_error(results)
             elif not quiet:
                 _print(job, [one.to_dict() for one in results], as_json)
-    context.exit(EXIT_BAD_INPUT if failed else 0)
+    context.exit(exit_code(failed, len(jobs) > 1))
 
 
 def _print(job: SongJob, summaries: list[Mapping[str, Any]], as_json: bool) -> None:

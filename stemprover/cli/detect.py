@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,9 +11,7 @@ import click
 from stemprover.cli.options import STEM_NAMES, device_options, input_argument, quieten_libraries
 
 if TYPE_CHECKING:
-    from stemprover.batch.jobs import Target
-    from stemprover.cli.runs import FinishStep, ShowStep
-    from stemprover.enhance import Enhanced
+    from stemprover.cli.runs import ShowStep
 
 __all__ = ["detect"]
 
@@ -45,20 +41,18 @@ def detect(
 ) -> None:
     """Find artifacts in stems and print them; nothing is repaired.
 
-    INPUT is an audio file, or a folder of stems that belong together.
+    INPUT is an audio file, a folder of stems that belong together, a folder of such folders, or a quoted pattern.
     """
     quieten_libraries()
-    from stemprover.batch.jobs import Selection
+    from stemprover.batch.orders import Loader, Order
+    from stemprover.batch.planning import Selection
     from stemprover.cli.runs import Run
-    from stemprover.enhance import Enhancer, Settings
+    from stemprover.enhanced import Settings
 
     run = Run(
-        selection=Selection(mixture=mixture, stem=stem),
-        settings=Settings(auto_detect=True),
-        new_enhancer=lambda: Enhancer.from_pretrained(device=device, dtype=dtype, safe_mode=safe_mode),
-        finish=_plotter(plot, several=len(inputs) > 1 or Path(inputs[0]).is_dir()),
+        Selection(mixture, stem, plot=plot),
+        Order(Settings(auto_detect=True), Loader(None, dtype, safe_mode), device, plan_only=True),
         show=_printer(as_json),
-        plan_only=True,
         bars=sys.stderr.isatty() and not quiet and not as_json,
     )
     context.exit(run.over(inputs))
@@ -71,26 +65,6 @@ def _printer(as_json: bool) -> ShowStep:
     """Return what prints the findings of one stem."""
     from stemprover.cli.printing import print_detections
 
-    if not as_json:
-        return lambda done, *_: print_detections(done)
-
-    def print_json(done: Enhanced, *_: object) -> None:
-        summary = done.to_dict()
-        click.echo(json.dumps({key: summary[key] for key in _KEYS}, allow_nan=False))
-
-    return print_json
-
-
-def _plotter(plot: str | None, several: bool) -> FinishStep | None:
-    """Return what draws one stem; of several, each gets its own file, for example ``plot.vocals.png``."""
-    from stemprover.batch.reports import write_plot
-
-    if plot is None:
-        return None
-    path = Path(plot)
-
-    def draw(done: Enhanced, _: Target) -> Mapping[str, Mapping[str, object]]:
-        write_plot(path.with_name(f"{path.stem}.{done.stem.name}{path.suffix}") if several else path, done)
-        return {}
-
-    return draw
+    if as_json:
+        return lambda result, _: click.echo(json.dumps({key: result.summary[key] for key in _KEYS}, allow_nan=False))
+    return lambda result, _: print_detections(result.summary)

@@ -12,20 +12,23 @@ import click
 from stemprover.cli.options import (
     QUALITIES,
     STEM_NAMES,
+    BatchOptions,
     adapter_choices,
+    batch_options,
     device_options,
-    input_argument,
+    inputs_or_manifest,
     quieten_libraries,
 )
 
 if TYPE_CHECKING:
+    from stemprover.batch.outcomes import StemResult
     from stemprover.cli.runs import ShowStep
 
 __all__ = ["enhance"]
 
 
 @click.command()
-@input_argument
+@inputs_or_manifest
 @click.option("--auto-detect", is_flag=True, help="Find artifacts and choose an adapter for each.")
 @click.option("--adapter", "adapters", metavar="NAME[:STRENGTH]", multiple=True, help="Use this adapter (repeatable).")
 @click.option("--without", metavar="NAME", multiple=True, help="Never use this adapter (repeatable).")
@@ -56,8 +59,8 @@ __all__ = ["enhance"]
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per stem.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Inputs to work on at a time.")
 @click.option("--safe-mode", is_flag=True, help="Use no plugins.")
+@batch_options
 @click.pass_context
 def enhance(
     context: click.Context,
@@ -86,22 +89,23 @@ def enhance(
     dry_run: bool,
     as_json: bool,
     quiet: bool,
-    jobs: int,
     safe_mode: bool,
+    batch: BatchOptions,
 ) -> None:
     """Find and repair artifacts in stems.
 
     INPUT is an audio file (WAV, FLAC, AIFF, OGG, MP3), or a folder of stems that belong together: each is then repaired
-    with what the others know. The result is written beside the input as NAME.enhanced.wav (.flac for FLAC), with a
-    report NAME.report.html; inputs are never overwritten.
+    with what the others know. A folder of such folders, a quoted pattern ('songs/**/*.flac') and URLs (s3://, gs://)
+    work as well. The result is written beside the input as NAME.enhanced.wav (.flac for FLAC), with a report
+    NAME.report.html; inputs are never overwritten. -o may be a template: '{parent}/{stem}.clean.{ext}'.
 
     Say what to repair with --auto-detect, or name adapters with --adapter.
     """
     quieten_libraries()
-    from stemprover.batch.jobs import Selection
-    from stemprover.batch.reports import write_reports
+    from stemprover.batch.orders import Loader, Order
+    from stemprover.batch.planning import Selection
     from stemprover.cli.runs import Run
-    from stemprover.enhance import Enhancer, Settings
+    from stemprover.enhanced import Settings
 
     settings = Settings(
         auto_detect=auto_detect,
@@ -114,28 +118,43 @@ def enhance(
         mixture_consistent=mixture_consistent,
         vocoder=vocoder,
     )
-    run = Run(
-        selection=Selection(mixture, stem, output, suffix, report, align),
-        settings=settings,
-        new_enhancer=lambda: Enhancer.from_pretrained(base, device=device, dtype=dtype, safe_mode=safe_mode),
-        finish=None if dry_run else lambda done, target: write_reports(done, target.reports, reference),
-        show=_printer(as_json, quiet, dry_run),
+    order = Order(
+        settings,
+        Loader(base, dtype, safe_mode),
+        device,
+        reference=reference,
+        align=align,
         plan_only=dry_run,
         overwrite=overwrite,
-        workers=jobs,
+        resume=batch.resume,
+    )
+    run = Run(
+        Selection(mixture, stem, output, suffix, report, batch.manifest),
+        order,
+        show=_printer(as_json, quiet, dry_run),
+        engine=batch.to_engine(),
+        failures=batch.failures,
         bars=sys.stderr.isatty() and not quiet and not as_json,
+        summary=not (as_json or quiet or dry_run),
     )
     context.exit(run.over(inputs))
 
 
 def _printer(as_json: bool, quiet: bool, dry_run: bool) -> ShowStep:
     """Return what prints one finished stem."""
-    from stemprover.cli.printing import print_plan, print_result
+    from stemprover.cli.printing import print_plan, print_result, print_short
 
     if as_json:
-        return lambda done, *_: click.echo(json.dumps(done.to_dict(), allow_nan=False))
+        return lambda result, _: click.echo(json.dumps(result.summary, allow_nan=False))
     if dry_run:
-        return lambda done, *_: print_plan(done)
+        return lambda result, _: print_plan(result)
     if quiet:
         return lambda *_: None
-    return lambda done, target, metrics: print_result(done.to_dict(), target.reports.values(), metrics)
+
+    def show(result: StemResult, is_batch: bool) -> None:
+        if is_batch:
+            print_short(result.summary)
+        else:
+            print_result(result.summary, result.target.reports.values(), result.metrics)
+
+    return show

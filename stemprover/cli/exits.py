@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import click
 
-__all__ = ["EXIT_BAD_INPUT", "EXIT_INTERRUPTED", "print_error"]
+__all__ = ["EXIT_BAD_INPUT", "EXIT_INTERRUPTED", "EXIT_SOME_FAILED", "exit_code", "print_error"]
 
+EXIT_SOME_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
+
+
+def exit_code(failed: int, several: bool) -> int:
+    """Return 0 when all is done, 1 when some of several inputs failed, 2 when the only one did."""
+    if not failed:
+        return 0
+    return EXIT_SOME_FAILED if several else EXIT_BAD_INPUT
 
 
 def print_error(message: object) -> None:

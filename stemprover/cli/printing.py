@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,31 +14,29 @@ from rich.table import Table
 from stemprover.batch.reports import SILENT_ROW
 
 if TYPE_CHECKING:
-    from stemprover.enhance import Enhanced
+    from stemprover.batch.outcomes import StemResult
 
-__all__ = ["print_detections", "print_plan", "print_result"]
+__all__ = ["print_detections", "print_plan", "print_result", "print_short"]
 
 Summary = Mapping[str, Any]
 _HEADLINES = ("SI-SDR", "Log-spectral distance", "Multi-resolution STFT distance", SILENT_ROW)
 
 
-def print_plan(enhanced: Enhanced) -> None:
+def print_plan(result: StemResult) -> None:
     """Print the plan of one stem: segment, band, artifact, confidence, severity, adapter, strength."""
-    summary = enhanced.to_dict()
-    items = [dataclasses.asdict(item) for item in enhanced.plan.items]
+    summary = result.summary
     _print_table(
         f"{summary['input']}: plan",
         ("segment (s)", "band (Hz)", "artifact", "confidence", "severity", "adapter", "strength"),
-        ([*_finding(item), item["adapter"], f"{item['strength']:.2f}"] for item in items),
+        ([*_finding(item), item["adapter"], f"{item['strength']:.2f}"] for item in result.plan),
         empty="nothing to repair",
     )
     _print_unrepaired(summary)
     _print_faults(summary)
 
 
-def print_detections(enhanced: Enhanced) -> None:
+def print_detections(summary: Summary) -> None:
     """Print what is wrong with one stem, and where."""
-    summary = enhanced.to_dict()
     columns = ("time (s)", "band (Hz)", "artifact", "confidence", "severity")
     _print_table(str(summary["input"]), columns, map(_finding, summary["detections"]), empty="nothing found")
     for name, meaning in summary["artifact_types"].items():
@@ -48,25 +44,39 @@ def print_detections(enhanced: Enhanced) -> None:
     _print_faults(summary)
 
 
-def print_result(summary: Summary, reports: Iterable[Path], metrics: Mapping[str, Mapping[str, Any]]) -> None:
+def print_result(summary: Summary, reports: Iterable[object], metrics: Mapping[str, Mapping[str, Any]]) -> None:
     """Print what was done to one stem and where the files are."""
-    counts = Counter(item["artifact"] for item in summary["plan"])
-    kinds = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
-    what = (
-        f"repaired {summary['repaired_s']:.1f} s of {summary['duration_s']:.1f} s ({kinds})" if counts else "unchanged"
-    )
-    click.echo(f"{summary['input']}: {what}")
-    for label, path in (("wrote", summary["output"]), *(("report", path) for path in reports)):
-        click.echo(f"  {label:<6} {path}")
+    click.echo(f"{summary['input']}: {_done(summary)}")
+    for label, place in (("wrote", summary["output"]), *(("report", place) for place in reports)):
+        click.echo(f"  {label:<6} {place}")
     if moved := summary["moved_samples"]:
         click.echo(f"  moved  by {moved} samples, to where the others are")
     for name in (name for name in _HEADLINES if name in metrics):
         row = metrics[name]
         click.echo(f"  {name:<30} {row['before']:.2f} -> {row['after']:.2f} {row['unit']}".rstrip())
     if late := summary["late_samples"]:
-        click.echo(f"  note   {abs(late)} samples {'late' if late > 0 else 'early'}: --align mends it")
+        click.echo(f"  note   {_late(late)}: --align mends it")
     _print_unrepaired(summary)
     _print_faults(summary)
+
+
+def print_short(summary: Summary) -> None:
+    """Print one line about one stem of many."""
+    late = f", {_late(summary['late_samples'])}" if summary["late_samples"] else ""
+    click.echo(f"{summary['input']}: {_done(summary)}{late} -> {summary['output']}")
+    _print_faults(summary)
+
+
+def _done(summary: Summary) -> str:
+    counts = Counter(item["artifact"] for item in summary["plan"])
+    kinds = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+    if not counts:
+        return "unchanged"
+    return f"repaired {summary['repaired_s']:.1f} s of {summary['duration_s']:.1f} s ({kinds})"
+
+
+def _late(samples: int) -> str:
+    return f"{abs(samples)} samples {'late' if samples > 0 else 'early'}"
 
 
 def _print_faults(summary: Summary) -> None:

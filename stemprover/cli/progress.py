@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
 from types import TracebackType
 
 from rich.console import Console
@@ -47,6 +49,15 @@ class ProgressDisplay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bars.stop()
+
+    @contextlib.contextmanager
+    def job(self, name: str) -> Iterator[FileProgress]:
+        """Show the progress of one file or folder; in the end its bars go away and it counts as done."""
+        progress = self.file(name)
+        try:
+            yield progress
+        finally:
+            self.file_done(progress)
 
     def file(self, name: str) -> FileProgress:
         """Return the progress of one file."""

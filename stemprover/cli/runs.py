@@ -1,23 +1,28 @@
-"""One run of the enhancer over all inputs, for ``enhance`` and ``detect``."""
+"""One run over all inputs, for ``enhance`` and ``detect``: prints what became of each, and a summary."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
-from stemprover.batch.jobs import Job, Selection, Target, plan_jobs
-from stemprover.batch.local import InputFailure, PerThread, run_jobs
-from stemprover.cli.exits import EXIT_BAD_INPUT, print_error
-from stemprover.cli.progress import FileProgress, ProgressDisplay
-from stemprover.enhance import Enhanced, Enhancer, Settings
-from stemprover.stems import StemSet
+import click
 
-__all__ = ["FinishStep", "Run", "ShowStep"]
+from stemprover.batch import places
+from stemprover.batch.engines import Engine, run_all
+from stemprover.batch.orders import Order
+from stemprover.batch.outcomes import Outcome, StemResult, write_failures
+from stemprover.batch.planning import Plan, Selection, plan_jobs
+from stemprover.cli.exits import exit_code, print_error
+from stemprover.cli.progress import ProgressDisplay
+from stemprover.cli.summary import Tally
 
-Metrics = Mapping[str, Mapping[str, Any]]
-FinishStep = Callable[[Enhanced, Target], Metrics]
-ShowStep = Callable[[Enhanced, Target, Metrics], None]
+__all__ = ["Run", "ShowStep"]
+
+ShowStep = Callable[[StemResult, bool], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,76 +33,66 @@ class Run:
     ----------
     selection : Selection
         What is read and where results go.
-    settings : Settings
-        How stems are repaired.
-    new_enhancer : callable
-        Loads the models; called once per worker.
+    order : Order
+        What is done with each.
     show : callable
-        Called for each stem, with what ``finish`` gave, in the order of the inputs: prints.
-    finish : callable or None
-        Called for each stem as soon as it is done, its files still open: writes reports, measures.
-    plan_only : bool
-        Find and plan, write no audio.
-    overwrite : bool
-        Whether files may be replaced.
-    workers : int
-        Inputs to work on at a time.
-    bars : bool
-        Whether to draw progress bars.
+        Prints one finished stem; is told whether it is one of many.
+    engine : Engine
+        Where it is done.
+    failures : str or None
+        Where inputs that failed are listed; by default with the results.
+    bars, summary : bool
+        Whether to draw progress bars, and to print a summary of several inputs.
     """
 
     selection: Selection
-    settings: Settings
-    new_enhancer: Callable[[], Enhancer]
+    order: Order
     show: ShowStep
-    finish: FinishStep | None = None
-    plan_only: bool = False
-    overwrite: bool = False
-    workers: int = 1
+    engine: Engine = dataclasses.field(default_factory=Engine)
+    failures: str | None = None
     bars: bool = False
+    summary: bool = False
 
     def over(self, inputs: Sequence[str]) -> int:
-        """Run over all inputs; returns the exit code: 0, or 2 when one could not be used."""
-        jobs, failures = plan_jobs(inputs, self.selection, None if self.plan_only else self.overwrite)
-        for failure in failures:
-            print_error(failure.error)
-        if not jobs:
-            return EXIT_BAD_INPUT
-        enhancers = PerThread(self.new_enhancer)
-        failed = bool(failures)
-        with ProgressDisplay(self.bars, len(jobs)) as display:
+        """Run over all inputs; returns the exit code: 0, 1 if some of several failed, 2 if the only one did."""
+        begin = time.perf_counter()
+        writes = not self.order.plan_only
+        overwrite = self.order.overwrite if writes else None
+        plan = plan_jobs(inputs, self.selection, overwrite, self.order.resume)
+        record = writes and (plan.is_batch or self.order.resume or self.engine.name == "ray")
+        order = dataclasses.replace(self.order, record=record)
+        tally = Tally()
+        ours = sys.stdout
+        with contextlib.redirect_stdout(sys.stderr):  # whatever plugins and clusters print is no result
+            for outcome in self._outcomes(plan, order):
+                tally.add(outcome)
+                if outcome.error:
+                    print_error(outcome.error)
+                with contextlib.redirect_stdout(ours):
+                    for result in outcome.results:
+                        self.show(result, plan.is_batch)
+        if plan.is_batch and writes:
+            self._list_failures(plan, tally)
+        if plan.is_batch and self.summary:
+            tally.print(time.perf_counter() - begin)
+        return exit_code(len(tally.failed), plan.is_batch)
 
-            def work(job: Job) -> list[tuple[Enhanced, Metrics]]:
-                return self._one(job, enhancers.get(), display)
+    def _outcomes(self, plan: Plan, order: Order) -> Iterable[Outcome]:
+        yield from map(Outcome.of_failure, plan.failures)
+        if plan.jobs:
+            with ProgressDisplay(self.bars, len(plan.jobs)) as display:
+                yield from run_all(plan.jobs, order, self.engine, display, alone=not plan.is_batch)
 
-            for job, results in run_jobs(jobs, work, self.workers, display.cancelled):
-                if isinstance(results, InputFailure):
-                    failed = True
-                    print_error(results)
-                    continue
-                for (enhanced, metrics), target in zip(results, job.targets, strict=True):
-                    self.show(enhanced, target, metrics)
-        return EXIT_BAD_INPUT if failed else 0
+    def _list_failures(self, plan: Plan, tally: Tally) -> None:
+        place = self.failures or places.join(self._home(plan), "failures.csv")
+        if write_failures(place, tally.failed):
+            click.echo(f"stemprover: {len(tally.failed)} failed, listed in {place}; --manifest reads it", err=True)
 
-    def _one(self, job: Job, enhancer: Enhancer, display: ProgressDisplay) -> list[tuple[Enhanced, Metrics]]:
-        progress = display.file(job.source.name)
-        try:
-            with self.selection.open(job.source) as stems:
-                results = self._enhance(job, enhancer, stems, progress)
-                return [
-                    (enhanced, self.finish(enhanced, target) if self.finish else {})
-                    for enhanced, target in zip(results, job.targets, strict=True)
-                ]
-        finally:
-            display.file_done(progress)
-
-    def _enhance(self, job: Job, enhancer: Enhancer, stems: StemSet, progress: FileProgress) -> tuple[Enhanced, ...]:
-        outputs = None if self.plan_only else tuple(target.audio for target in job.targets)
-        return enhancer.enhance_set(
-            stems,
-            self.settings,
-            outputs=outputs,
-            overwrite=self.overwrite,
-            progress=progress,
-            plan_only=self.plan_only,
-        )
+    def _home(self, plan: Plan) -> str:
+        """The folder of the results, of the manifest, or of all inputs."""
+        output, manifest = self.selection.output, self.selection.manifest
+        if output is not None and "{" not in output and not Path(output).suffix:
+            return places.normalised(output)
+        if manifest is not None:
+            return places.parent_of(places.normalised(manifest))
+        return places.common_folder([job.source.place for job in plan.jobs] or ["."])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from stemprover.cli.exits import EXIT_BAD_INPUT, print_error
+from stemprover.cli.exits import exit_code, print_error
 from stemprover.cli.options import DEVICES, quieten_libraries
 
 __all__ = ["separate", "separator_option"]
@@ -47,7 +47,7 @@ def separate(
 
     chosen, place = choose_separator(separator), pick_device(device)
     jobs = plan_songs(songs, chosen, output, overwrite=overwrite)
-    failed = False
+    failed = 0
     with ProgressDisplay(sys.stderr.isatty() and not quiet, len(jobs)) as display:
 
         def work(job: SongJob) -> None:
@@ -59,11 +59,11 @@ def separate(
 
         for job, error in run_jobs(jobs, work, 1, display.cancelled):
             if error is not None:
-                failed = True
+                failed += 1
                 print_error(error)
             elif not quiet:
                 _print(job.song, tuple(job.separated.values()))
-    context.exit(EXIT_BAD_INPUT if failed else 0)
+    context.exit(exit_code(failed, len(jobs) > 1))
 
 
 def _print(song: Path, stems: tuple[Path, ...]) -> None:

@@ -1,0 +1,166 @@
+"""Two runs on one output: the first to claim it wins, the second is told so before it computes anything.
+
+On local and shared disks a claim is a lock, which the system gives back when its holder dies. Stores of objects have no
+locks: there a claim is an object that is made only if there is none, renewed while its holder works, and void when it
+was not renewed for a quarter of an hour. A worker that repeats the work of a lost one has the same run and takes over
+its claim at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stemprover.batch import places
+from stemprover.batch.transfer import create
+from stemprover.errors import OutputError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+__all__ = ["HIDDEN", "beside", "claimed"]
+
+HIDDEN = ".stemprover"
+"""Folder beside the outputs that holds claims and states."""
+
+LEASE_S = 900.0
+_RENEW_S = 60.0
+_TRIES = 20
+_LONGEST = 200  # bytes of a name that are kept when the suffix would make it too long
+
+
+def beside(place: str, suffix: str) -> str:
+    """Return where the claim or state of an output is, by suffix."""
+    import hashlib
+
+    name = places.name_of(place)
+    encoded = name.encode()
+    if len(encoded) > _LONGEST:
+        name = encoded[:_LONGEST].decode(errors="ignore") + hashlib.sha256(encoded).hexdigest()[:16]
+    return places.join(places.parent_of(place), HIDDEN, name + suffix)
+
+
+@contextlib.contextmanager
+def claimed(outputs: Sequence[str], run: str) -> Iterator[None]:
+    """Hold outputs against other processes.
+
+    Folders that were made for a claim and stayed empty go away with it.
+
+    Parameters
+    ----------
+    outputs : sequence of str
+        Files that will be written.
+    run : str
+        Identity of the run; all its workers share it.
+
+    Raises
+    ------
+    OutputError
+        If another process has claimed one of them, or its folder cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        for place in sorted(outputs):
+            stack.enter_context(_leased(place, run) if places.is_remote(place) else _locked(place))
+        yield
+
+
+@contextlib.contextmanager
+def _locked(place: str) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    path = Path(beside(place, ".lock"))
+    made: list[Path] = []
+    lock = FileLock(path, blocking=False, thread_local=False)
+    try:
+        try:
+            _acquire(lock, path, made)
+        except Timeout:
+            raise _taken(place, places.read(str(path))) from None
+        except OSError as error:
+            what = f"an error ({error.strerror or error})"
+            fix = "check free space and permissions; nothing was written"
+            raise OutputError(f"to write '{place}'", what, fix) from error
+        try:
+            with contextlib.suppress(OSError):  # on a full disk the lock holds as well, only its holder has no name
+                path.write_bytes(_holder(""))
+            yield
+        finally:
+            path.unlink(missing_ok=True)  # while it is held: whoever waits for this file sees that it is gone
+            lock.release()
+    finally:
+        for folder in reversed(made) if made else [path.parent]:
+            with contextlib.suppress(OSError):  # not empty
+                folder.rmdir()
+
+
+def _acquire(lock: BaseFileLock, path: Path, made: list[Path]) -> None:
+    for attempt in range(_TRIES):
+        try:
+            _make_folders(path.parent, made)
+            lock.acquire()
+            return
+        except FileNotFoundError:  # somebody who was done removed the folder just now
+            if attempt == _TRIES - 1:
+                raise
+
+
+def _make_folders(folder: Path, made: list[Path]) -> None:
+    for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+        with contextlib.suppress(FileExistsError):
+            missing.mkdir()
+            made.append(missing)
+
+
+@contextlib.contextmanager
+def _leased(place: str, run: str) -> Iterator[None]:
+    path = beside(place, ".claim")
+    if not create(path, _holder(run)):
+        found = _read(path)
+        if found.get("run") != run and time.time() < float(found.get("until", 0.0)):
+            raise _taken(place, json.dumps(found).encode())
+        places.write(path, _holder(run))
+    over = threading.Event()
+
+    def renew() -> None:
+        while not over.wait(_RENEW_S):
+            with contextlib.suppress(OutputError):  # there is time for more attempts
+                places.write(path, _holder(run))
+
+    thread = threading.Thread(target=renew, name="stemprover-claim", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        places.remove(path)
+
+
+def _holder(run: str) -> bytes:
+    who = {"process": os.getpid(), "host": platform.node(), "run": run, "until": time.time() + LEASE_S}
+    return json.dumps(who).encode()
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        found = json.loads(places.read(path) or b"{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _taken(place: str, holder: bytes | None) -> OutputError:
+    try:
+        found = json.loads(holder or b"{}")
+        who = f"process {found['process']} on {found['host']}"
+    except (ValueError, KeyError, TypeError):
+        who = "another process"
+    fix = "let it finish, or choose another -o"
+    return OutputError(f"'{place}' for this run alone", f"{who}, which is writing it", fix)

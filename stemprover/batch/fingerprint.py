@@ -1,0 +1,81 @@
+"""What a result depends on, as one hash: contents of the inputs, settings, weights and versions.
+
+Not in it: the device, the number of threads and the engine. They may change the last bit of a float, and nobody wants
+to repeat a million songs for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from stemprover import __version__
+from stemprover.batch import places
+from stemprover.batch.jobs import Job
+from stemprover.plugins import file_sha256, folder_sha256
+
+if TYPE_CHECKING:
+    from stemprover.enhance import Enhancer
+    from stemprover.enhanced import Settings
+
+__all__ = ["Contents", "content_hashes", "job_fingerprint", "weights_fingerprint"]
+
+Contents = Mapping[str, tuple[str, str]]
+"""Version (see :func:`stemprover.batch.places.version`) and SHA-256 of each input."""
+
+
+def weights_fingerprint(enhancer: Enhancer, settings: Settings) -> str:
+    """Return a hash of the code's version, the base, the vocoder, and the plugins that may change the result."""
+    from stemprover.models import EMBEDDED_VOCODER
+
+    vocoder, _, option = settings.vocoder.partition(":")
+    named = {choice.name for choice in settings.adapters} | {vocoder}
+    plugins = sorted(
+        (plugin.name, plugin.version, sorted((plugin.manifest.files if plugin.manifest else {}).items()))
+        for plugin in enhancer.plugins
+        if plugin.status == "ok" and (plugin.name in named or (settings.auto_detect and plugin.kind != "vocoder"))
+    )
+    folder = EMBEDDED_VOCODER if vocoder == "embedded" else Path(option)
+    weights = folder_sha256(folder) if str(folder) != "." and folder.is_dir() else option
+    models = enhancer.models
+    return _digest([__version__, list(models.identity), str(models.dtype), vocoder, weights, plugins])
+
+
+def content_hashes(inputs: tuple[str, ...], known: Contents, local: Callable[[str], Path]) -> Contents:
+    """Hash the inputs; one whose version is known is not read again.
+
+    Parameters
+    ----------
+    inputs : tuple of str
+        Places.
+    known : Contents
+        From an earlier run.
+    local : callable
+        Returns the local path of a place, and fetches it if need be.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for place in inputs:
+        version = places.version(place)
+        before = known.get(place)
+        found[place] = (version, before[1] if before and before[0] == version else file_sha256(local(place)))
+    return found
+
+
+def job_fingerprint(job: Job, contents: Contents, settings: Settings, weights: str, others: Mapping[str, Any]) -> str:
+    """Return the hash that says whether a result is the one that this run would make.
+
+    ``others`` are further options that change what is written.
+    """
+    # Names matter, since they tell what a stem holds; where the files lie does not, beyond the folder's name.
+    named = [[PurePosixPath(place).parent.name, PurePosixPath(place).name, contents[place][1]] for place in job.inputs]
+    outputs = [[PurePosixPath(target.audio).suffix, sorted(target.reports)] for target in job.targets]
+    options = dataclasses.asdict(settings)
+    return _digest([weights, named, bool(job.mixture), job.stem_class, outputs, options, dict(others)])
+
+
+def _digest(data: object) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,62 @@
+"""What a run does with each of its jobs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from stemprover.enhance import Enhancer
+from stemprover.enhanced import Settings
+
+__all__ = ["Loader", "Order"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Loader:
+    """Makes enhancers, see :meth:`~stemprover.enhance.Enhancer.from_pretrained`; can be sent to other machines."""
+
+    base: str | None = None
+    dtype: str = "float32"
+    safe_mode: bool = False
+
+    def __call__(self, device: str) -> Enhancer:
+        """Make one."""
+        return Enhancer.from_pretrained(self.base, device=device, dtype=self.dtype, safe_mode=self.safe_mode)
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """What to do with every job of a run.
+
+    Attributes
+    ----------
+    settings : Settings
+        How stems are repaired.
+    new_enhancer : callable
+        Makes an enhancer for a device; called once per worker, wherever that runs. See :class:`Loader`.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``mps``.
+    run : str
+        Identity of the run.
+    weights : str
+        See :func:`~stemprover.batch.fingerprint.weights_fingerprint`; empty when states are not recorded.
+    reference : Path or None
+        True stem, or folder of them: reports get metrics.
+    align : bool
+        Shift stems that are late against the mixture.
+    plan_only, overwrite, resume, record : bool
+        Write no audio; replace what is there; leave out what is done; keep a state for each output.
+    """
+
+    settings: Settings
+    new_enhancer: Callable[[str], Enhancer]
+    device: str = "auto"
+    run: str = ""
+    weights: str = ""
+    reference: Path | None = None
+    align: bool = False
+    plan_only: bool = False
+    overwrite: bool = False
+    resume: bool = False
+    record: bool = False

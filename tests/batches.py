@@ -1,0 +1,82 @@
+"""Batches with a tiny base: quick enough to run many, real from file to file."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from tiny_base import FlagBand, tiny_enhancer
+
+from stemprover.batch.engines import Engine, NoBars, run_all
+from stemprover.batch.orders import Order
+from stemprover.batch.outcomes import Outcome
+from stemprover.batch.planning import Selection, plan_jobs
+from stemprover.enhance import Enhancer
+from stemprover.enhanced import Settings
+
+__all__ = ["RATE", "TinyLoader", "batch", "digests", "start_batch", "takes"]
+
+RATE = 44_100
+SETTINGS = Settings(auto_detect=True, generic=True, quality="fast", vocoder="input-phase")
+
+
+class TinyLoader:
+    """Makes an enhancer with the tiny base."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+
+    def __call__(self, device: str) -> Enhancer:
+        return tiny_enhancer(self.base, FlagBand())
+
+
+def takes(folder: Path, count: int, seconds: float = 1.0) -> list[Path]:
+    """Noise with a loud half that the detector flags, each file different."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number in range(count):
+        audio = 0.02 * np.random.default_rng(number).standard_normal((round(seconds * RATE), 2))
+        audio[: len(audio) // 2] *= 10
+        paths.append(folder / f"take{number}.wav")
+        soundfile.write(paths[-1], audio, RATE, "PCM_16")
+    return paths
+
+
+def batch(
+    base: Path,
+    inputs: Sequence[Path | str],
+    output: Path | str,
+    engine: Engine | None = None,
+    settings: Settings = SETTINGS,
+    **options: Any,
+) -> list[Outcome]:
+    """Run a recorded batch into a folder; returns the outcomes of inputs that could be planned."""
+    selection = Selection(output=f"{output}/{{stem}}.{{ext}}", report="json")
+    order = Order(settings, TinyLoader(base), record=True, **options)
+    plan = plan_jobs([str(place) for place in inputs], selection, order.overwrite, order.resume)
+    return list(run_all(plan.jobs, order, engine or Engine(), NoBars()))
+
+
+def digests(folder: Path) -> dict[str, bytes]:
+    """Every file that can be seen, with its content; nothing hidden may be half-written."""
+    assert not list(folder.rglob("*.part"))
+    assert not list(folder.rglob("*.lock"))
+    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
+
+
+def start_batch(base: Path, inputs: Sequence[Path], output: Path, resume: bool = False) -> subprocess.Popen[str]:
+    """Run the same in a process of its own; it prints the outcomes."""
+    program = (
+        "import sys; from pathlib import Path; from batches import batch\n"
+        "done = batch(Path(sys.argv[1]), sys.argv[4:], sys.argv[2], resume=sys.argv[3] == 'True')\n"
+        "print(*(f'{one.status} {one.error}' for one in done), sep='\\n')"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    command = [sys.executable, "-c", program, str(base), str(output), str(resume), *map(str, inputs)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
