@@ -14,6 +14,7 @@ import numpy as np
 from stemprover.detection import (
     SOURCES,
     AnalysisBlock,
+    CalibratedModel,
     CellFeatures,
     CellScores,
     ThresholdRule,
@@ -24,7 +25,7 @@ from stemprover.detection import (
 from stemprover.spectral.spec import SPEC
 
 if TYPE_CHECKING:
-    from stemprover_detectors.models import ArtifactModel, SourceModel
+    from stemprover_detectors.models import SourceModel
 
 __all__ = ["ARTIFACTS", "ArtifactDetector", "detector"]
 
@@ -59,7 +60,7 @@ class ArtifactDetector:
         return {name: ThresholdRule(**values) for name, values in stored["alone" if alone else "siblings"].items()}
 
     @functools.cached_property
-    def _models(self) -> Mapping[str, ArtifactModel]:
+    def _models(self) -> Mapping[str, CalibratedModel]:
         from stemprover_detectors.models import load_artifact_model
 
         names = ("bleed", "phasiness", "hf-distortion")

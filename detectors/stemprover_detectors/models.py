@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 
-from stemprover.detection import feature_digest
+from stemprover.detection import CalibratedModel, feature_digest
 from stemprover.errors import ModelError
 
-__all__ = ["TRUSTED_TYPES", "ArtifactModel", "SourceModel", "load_artifact_model", "load_source_model"]
+__all__ = ["TRUSTED_TYPES", "SourceModel", "load_artifact_model", "load_source_model"]
 
 # skops refuses every type that it does not know; these are the parts of scikit-learn's histogram trees.
 TRUSTED_TYPES = (
@@ -28,24 +27,6 @@ TRUSTED_TYPES = (
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
 )
 _REINSTALL = "reinstall stemprover-detectors or train again with `stemprover train detectors`"
-
-
-@dataclasses.dataclass(frozen=True)
-class ArtifactModel:
-    """One artifact's classifier, severity regressor and calibration curves for stems with siblings and alone."""
-
-    classifier: Any
-    regressor: Any
-    curves: Mapping[str, tuple[np.ndarray, np.ndarray]]
-
-    def probability(self, values: np.ndarray, alone: bool) -> np.ndarray:
-        """Calibrated probability of each row: ``[rows, features] -> [rows]``."""
-        raw = self.classifier.predict_proba(values)[:, 1]
-        return np.asarray(np.interp(raw, *self.curves["alone" if alone else "siblings"]), np.float32)
-
-    def severity(self, values: np.ndarray) -> np.ndarray:
-        """Severity of each row if the artifact is there: ``[rows, features] -> [rows]``, 0 to 1."""
-        return np.asarray(np.clip(self.regressor.predict(values), 0, 1), np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +56,7 @@ def _load(path: Path) -> dict[str, Any]:
     return content
 
 
-def load_artifact_model(path: Path) -> ArtifactModel:
+def load_artifact_model(path: Path) -> CalibratedModel:
     """Read the model of one artifact.
 
     Raises
@@ -84,7 +65,7 @@ def load_artifact_model(path: Path) -> ArtifactModel:
         The file is missing, damaged, holds anything but tree models, or was trained for other features.
     """
     content = _load(path)
-    return ArtifactModel(content["classifier"], content["regressor"], content["curves"])
+    return CalibratedModel(content["classifier"], content["regressor"], content["curves"])
 
 
 def load_source_model(path: Path) -> SourceModel:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from stemprover.detection.types import AnalysisBlock, CellScores, Detection, Detector
 
 if TYPE_CHECKING:
+    from stemprover.detection.calibrated import CalibratedModel
     from stemprover.detection.features import (
         SOURCES,
         CellFeatures,
@@ -28,6 +29,7 @@ __all__ = [
     "DEFAULT_RULES",
     "SOURCES",
     "AnalysisBlock",
+    "CalibratedModel",
     "CellFeatures",
     "CellScores",
     "Detection",
@@ -45,6 +47,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "calibrated": ("CalibratedModel",),
     "features": ("SOURCES", "CellFeatures", "cell_features", "feature_digest", "feature_names", "source_of"),
     "grid": ("block_levels", "n_cells"),
     "regions": ("concatenate_scores", "detect_cells"),

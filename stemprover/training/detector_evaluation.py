@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from stemprover.detection.calibrated import CalibratedModel
 from stemprover.detection.regions import detect_cells
 from stemprover.detection.thresholds import ThresholdRule, audible_cells
 from stemprover.detection.types import CellScores, Detection
 from stemprover.spectral.bands import cell_band_edges_hz
 from stemprover.spectral.spec import SPEC
 from stemprover.training.detector_data import DETECTED, Excerpt
-from stemprover.training.detector_models import PRESENT, FittedModel
+from stemprover.training.detector_models import PRESENT
 
 __all__ = ["Scored", "calibration_error", "cell_metrics", "clean_touched_share", "detected_mask", "score_all"]
 
@@ -38,12 +39,12 @@ class Scored:
         return {"siblings": self.where(lambda item: not item.blind), "alone": self.where(lambda item: item.blind)}
 
 
-def score_all(models: Mapping[str, FittedModel], excerpts: Sequence[Excerpt]) -> Scored:
+def score_all(models: Mapping[str, CalibratedModel], excerpts: Sequence[Excerpt]) -> Scored:
     """Score excerpts with fitted models."""
     return Scored(excerpts, [_score(models, item) for item in excerpts])
 
 
-def _score(models: Mapping[str, FittedModel], excerpt: Excerpt) -> dict[str, CellScores]:
+def _score(models: Mapping[str, CalibratedModel], excerpt: Excerpt) -> dict[str, CellScores]:
     flat = excerpt.features.reshape(-1, excerpt.features.shape[-1])
     shape = excerpt.levels_db.shape
     return {

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from stemprover.detection.calibrated import CalibratedModel
 from stemprover.detection.features import SOURCES, feature_digest
 from stemprover.detection.thresholds import ThresholdRule
 from stemprover.errors import TrainingError
 from stemprover.training.detector_data import Excerpt, rows, source_rows
 
-__all__ = ["PRESENT", "FittedModel", "TreeSettings", "fit_artifact", "fit_source", "store"]
+__all__ = ["PRESENT", "TreeSettings", "fit_artifact", "fit_source", "store"]
 
 PRESENT = 0.2  # severity from which a cell counts as damaged: the error is 24 dB below the stem or louder
 _ABSENT = 0.05  # up to which it counts as clean; what lies between teaches the classifier nothing
@@ -31,24 +32,6 @@ class TreeSettings:
     learning_rate: float = 0.1
     max_rows: int = 300_000
     seed: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class FittedModel:
-    """A classifier, a severity regressor and a calibration curve by situation, ``siblings`` and ``alone``."""
-
-    classifier: Any
-    regressor: Any
-    curves: Mapping[str, tuple[np.ndarray, np.ndarray]]
-
-    def probability(self, values: np.ndarray, alone: bool) -> np.ndarray:
-        """Calibrated probability of each row, ``[rows, features] -> [rows]``."""
-        raw = self.classifier.predict_proba(values)[:, 1]
-        return np.asarray(np.interp(raw, *self.curves["alone" if alone else "siblings"]), np.float32)
-
-    def severity(self, values: np.ndarray) -> np.ndarray:
-        """Severity of each row, ``[rows, features] -> [rows]``."""
-        return np.asarray(np.clip(self.regressor.predict(values), 0, 1), np.float32)
 
 
 def _thinned(features: np.ndarray, target: np.ndarray, settings: TreeSettings) -> tuple[np.ndarray, np.ndarray]:
@@ -84,7 +67,7 @@ def _calibration(raw: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.nda
 
 def fit_artifact(
     artifact: str, fit: Sequence[Excerpt], held_out: Sequence[Excerpt], rule: ThresholdRule, settings: TreeSettings
-) -> FittedModel:
+) -> CalibratedModel:
     """Fit classifier and regressor on ``fit`` and calibrate on ``held_out``, which the trees have not seen.
 
     Raises
@@ -107,7 +90,7 @@ def fit_artifact(
         # A stem alone shows far less, so the same raw score means less there.
         held_x, held_severity = rows([item for item in held_out if item.blind == alone] or held_out, artifact, rule)
         curves[situation] = _calibration(classifier.predict_proba(held_x)[:, 1], held_severity >= PRESENT)
-    return FittedModel(classifier, regressor, curves)
+    return CalibratedModel(classifier, regressor, curves)
 
 
 def fit_source(fit: Sequence[Excerpt], settings: TreeSettings) -> tuple[Any, tuple[str, ...]]:
@@ -126,7 +109,7 @@ def fit_source(fit: Sequence[Excerpt], settings: TreeSettings) -> tuple[Any, tup
     return _trees("Classifier", small).fit(features, source), tuple(SOURCES[number] for number in present)
 
 
-def store(folder: Path, models: Mapping[str, FittedModel], source: tuple[Any, tuple[str, ...]]) -> tuple[Path, ...]:
+def store(folder: Path, models: Mapping[str, CalibratedModel], source: tuple[Any, tuple[str, ...]]) -> tuple[Path, ...]:
     """Write every model as a skops file that the detectors package can read; returns the files."""
     from skops import io
 

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from stemprover.data.pairs import Pair, read_manifest
+from stemprover.detection.calibrated import CalibratedModel
 from stemprover.detection.features import SOURCES
 from stemprover.detection.thresholds import DEFAULT_RULES, ThresholdRule
 from stemprover.errors import TrainingError
 from stemprover.training.detector_data import DETECTED, Excerpt, excerpts_of, source_rows
 from stemprover.training.detector_evaluation import Scored, cell_metrics, clean_touched_share, score_all
-from stemprover.training.detector_models import PRESENT, FittedModel, TreeSettings, fit_artifact, fit_source, store
+from stemprover.training.detector_models import PRESENT, TreeSettings, fit_artifact, fit_source, store
 from stemprover.training.detector_rules import choose_rules
 
 __all__ = ["DetectorRecipe", "train_detectors"]
@@ -141,7 +142,7 @@ def train_detectors(recipe: DetectorRecipe, report: Report | None = None) -> dic
     held_out = [item for item in training if not _part(item.pair, _HELD_OUT)]
     if not fit or not held_out:
         raise TrainingError("pairs to train on and to calibrate with", f"{len(training)} in all", "make more pairs")
-    models: dict[str, FittedModel] = {}
+    models: dict[str, CalibratedModel] = {}
     for number, artifact in enumerate(DETECTED):
         report("trees", number / len(DETECTED))
         models[artifact] = fit_artifact(artifact, fit, held_out, DEFAULT_RULES[artifact], recipe.trees)
