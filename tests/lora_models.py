@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from peft import LoraConfig
 from torch import Tensor, nn
@@ -103,3 +104,19 @@ def make_adapter(
             nn.init.normal_(parameter, std=0.2)
     lora.save_adapter(model, folder, "made", {"base_sha256": BASE})
     return folder
+
+
+@pytest.fixture(name="folders", scope="module")
+def adapter_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Adapters for the models, by name."""
+    root = tmp_path_factory.mktemp("adapters")
+    return {
+        "plain": make_adapter(root / "plain"),
+        "other": make_adapter(root / "other", seed=1, rank=2, alpha=3, targets=["conv1"]),
+        "diffusion": make_adapter(root / "diffusion", kind="diffusion"),
+    }
+
+
+def traces(model: nn.Module) -> tuple[list[str], list[bool], bool]:
+    """What an adapter may leave behind in a model."""
+    return list(model.state_dict()), [p.requires_grad for p in model.parameters()], hasattr(model, "peft_config")
