@@ -32,7 +32,7 @@ HIDDEN = ".stemprover"
 
 LEASE_S = 900.0
 _RENEW_S = 60.0
-_TRIES = 20
+_TRIES = 2000
 _LONGEST = 200  # bytes of a name that are kept when the suffix would make it too long
 
 
