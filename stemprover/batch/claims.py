@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import platform
+import random
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -32,7 +33,7 @@ HIDDEN = ".stemprover"
 
 LEASE_S = 900.0
 _RENEW_S = 60.0
-_TRIES = 2000
+_TRIES, _PAUSE_S = 200, 0.005
 _LONGEST = 200  # bytes of a name that are kept when the suffix would make it too long
 
 
@@ -106,9 +107,10 @@ def _acquire(lock: BaseFileLock, path: Path, made: list[Path]) -> None:
             _make_folders(path.parent, made)
             lock.acquire()
             return
-        except FileNotFoundError:  # somebody who was done removed the folder just now
+        except (FileNotFoundError, FileExistsError):  # somebody who was done removed the folder just now
             if attempt == _TRIES - 1:
                 raise
+            time.sleep(_PAUSE_S * random.random())  # not in step with the others that try
 
 
 def _make_folders(folder: Path, made: list[Path]) -> None:

@@ -8,7 +8,9 @@ import pytest
 
 __all__ = ["record_metrics"]
 
-pytest.register_assert_rewrite("stemprover.testing")
+# Not the package by its name: it is imported already, for this module is in it.
+for _contract in ("contract", "detector", "lora", "repairs", "separator", "vocoder"):
+    pytest.register_assert_rewrite(f"stemprover.testing.{_contract}")
 
 _OPTION = "--stemprover-write-metrics"
 _RECORDED: pytest.StashKey[dict[str, dict[str, float | str]]] = pytest.StashKey()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stemprover_vocoder_hifigan.vocoder import HifiGanVocoder
+    from stemprover_vocoder_hifigan.synthesis import HifiGanVocoder
 
 __all__ = ["vocoder"]
 
@@ -19,6 +19,6 @@ def vocoder(source: str = "") -> HifiGanVocoder:
         A folder, or a hub repository as ``owner/name`` or ``owner/name@revision``. By default what the environment
         variable ``STEMPROVER_HIFIGAN`` says.
     """
-    from stemprover_vocoder_hifigan.vocoder import HifiGanVocoder
+    from stemprover_vocoder_hifigan.synthesis import HifiGanVocoder
 
     return HifiGanVocoder(source)

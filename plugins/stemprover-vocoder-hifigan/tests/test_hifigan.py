@@ -14,7 +14,7 @@ import torch
 from stemprover_vocoder_hifigan import vocoder
 from stemprover_vocoder_hifigan.generator import Generator, load_generator, save_generator
 from stemprover_vocoder_hifigan.mel import MelSpec, log_mel, spec_for
-from stemprover_vocoder_hifigan.vocoder import align, converted, match_level
+from stemprover_vocoder_hifigan.synthesis import align, converted, match_level
 from torch import Tensor
 from transformers import SpeechT5FeatureExtractor, SpeechT5HifiGan, SpeechT5HifiGanConfig
 
