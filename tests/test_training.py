@@ -11,12 +11,15 @@ import torch
 import yaml
 
 from stemprover.data.pairs import PairAudio, write_pair
+from stemprover.detection import Detection
 from stemprover.restoration.weights import load_base
+from stemprover.spectral.bands import band_centres_hz
 from stemprover.spectral.spec import SPEC
 from stemprover.synthesis.embedded import load_embedded
-from stemprover.training.dataset import FRAMES, PairBatches
+from stemprover.training.dataset import FRAMES, SAMPLES, PairBatches
 from stemprover.training.detected import DETECTIONS, detect_pairs, read_detections
 from stemprover.training.runs import train_base, train_lora, train_vocoder
+from stemprover.training.variation import Variation
 
 SECONDS = 4
 CELLS = -(-(SECONDS * SPEC.sample_rate // SPEC.hop + 1) // SPEC.cell_frames)
@@ -91,6 +94,48 @@ def test_a_batch_depends_on_its_number_only(pairs: Path) -> None:
     assert torch.equal(first.degraded, again.degraded)
     assert torch.equal(first.severity, again.severity)
     assert not torch.equal(first.degraded, batches(pairs).batch(8).degraded)
+
+
+def test_a_varied_pair_is_still_a_pair(pairs: Path) -> None:
+    """The tone's pitch follows the speed, what was added stays what was added, and detections move along."""
+    loud = Variation(speed=1.25, gains_db=(6.0,) * 6)
+    time = np.arange(loud.length(SAMPLES)) / SPEC.sample_rate
+    tone = np.tile(0.1 * np.sin(2 * np.pi * 1000 * time), (2, 2, 1)).astype(np.float32)
+    tone[1] *= -0.5
+    varied = loud.audio(tone, SAMPLES)
+    assert varied.shape == (2, 2, SAMPLES)
+    assert np.allclose(varied[1], -0.5 * varied[0], atol=1e-6)
+    spectrum = np.abs(np.fft.rfft(varied[0, 0, 2048:-2048] * np.hanning(SAMPLES - 4096)))
+    assert np.argmax(spectrum) * SPEC.sample_rate / (SAMPLES - 4096) == pytest.approx(1250, abs=1)
+    assert varied[0, 0, SAMPLES // 4 : SAMPLES // 2].max() == pytest.approx(0.1 * 10 ** (6 / 20), rel=0.01)
+    (moved,) = loud.detections([Detection(**{**DETECTION, "start_s": 1.0, "high_hz": 4000.0})])
+    assert (moved.start_s, moved.end_s, moved.low_hz, moved.high_hz) == (0.8, 3.2, 3750.0, 5000.0)
+    assert loud.detections([Detection(**{**DETECTION, "low_hz": 20_000.0})]) == ()
+
+
+def test_a_map_moves_as_its_sound_does() -> None:
+    slow = Variation(speed=0.8)
+    values = np.zeros((SPEC.n_bands, slow.length(FRAMES)), np.float32)
+    centres = band_centres_hz()
+    values[np.abs(centres - 5000).argmin(), 100] = 1.0
+    band, frame = np.argwhere(slow.map(values, FRAMES)).mean(0)
+    assert centres[round(band)] == pytest.approx(4000, rel=0.03)
+    assert frame == pytest.approx(125, abs=1)
+
+
+def test_a_stereo_image_turns_without_changing_its_energy() -> None:
+    audio = np.random.default_rng(0).standard_normal((3, 2, 1000)).astype(np.float32)
+    turned = Variation(angle=0.3).audio(audio, 1000)
+    assert np.allclose((turned**2).sum(1), (audio**2).sum(1), rtol=1e-4)
+    assert not np.allclose(turned, audio)
+
+
+def test_varied_batches_differ_and_keep_their_form(pairs: Path) -> None:
+    note_detections(pairs, [DETECTION])
+    plain, varied = batches(pairs).batch(0), batches(pairs, varied_share=1.0).batch(0)
+    assert plain.clean.shape == varied.clean.shape
+    assert plain.region.shape == varied.region.shape
+    assert not torch.allclose(plain.clean, varied.clean, atol=0.01)
 
 
 def test_the_installed_detectors_examine_each_pair_once(pairs: Path) -> None:

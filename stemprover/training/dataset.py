@@ -12,9 +12,11 @@ from safetensors.numpy import load_file
 from torch import Tensor
 
 from stemprover.data.pairs import Pair, load, read_manifest
+from stemprover.detection import Detection
 from stemprover.errors import TrainingError
 from stemprover.spectral.spec import SPEC
 from stemprover.training.detected import maps_of, read_detections, strongest
+from stemprover.training.variation import AS_IT_IS, Variation, draw_variation
 
 __all__ = ["Batch", "PairBatches"]
 
@@ -91,6 +93,8 @@ class PairBatches:
     detected_share, flat_share : float
         Share of items that are told what the detectors found, and share of "repair everything"; the rest, and every
         item in a folder on which ``data detect`` has not run, is told the labels.
+    varied_share : float
+        Share of items that :mod:`stemprover.training.variation` changes; none in validation, which is to stay the same.
     artifact : str, optional
         Draw three of four items among pairs that have this artifact or one below it.
     keep : callable, optional
@@ -108,6 +112,7 @@ class PairBatches:
         rescale_share: float = 0.1,
         detected_share: float = 0.65,
         flat_share: float = 0.2,
+        varied_share: float = 0.0,
         artifact: str | None = None,
         keep: Callable[[Pair], bool] | None = None,
     ) -> None:
@@ -119,6 +124,7 @@ class PairBatches:
         self.folder, self.batch_size, self.seed = folder, batch_size, seed
         self.blind_share, self.rescale_share = blind_share, rescale_share
         self.detected_share, self.flat_share = detected_share, flat_share
+        self.varied_share = varied_share
         self.found = read_detections(folder)
 
     def batch(self, index: int) -> Batch:
@@ -142,8 +148,11 @@ class PairBatches:
         pool, weights = self.pools[int(rng.random() < 0.75)]
         pair = pool[int(rng.choice(len(pool), p=weights))]
         decoded = self._decode(pair)
-        start = int(rng.integers((pair.samples - SAMPLES) // SPEC.hop + 1))
-        cut = decoded.audio[:, :, start * SPEC.hop : start * SPEC.hop + SAMPLES].astype(np.float32) / 32768.0
+        variation = draw_variation(rng) if self.varied_share and rng.random() < self.varied_share else AS_IT_IS
+        length = min(variation.length(SAMPLES), pair.samples)
+        start = int(rng.integers((pair.samples - length) // SPEC.hop + 1))
+        cut = decoded.audio[:, :, start * SPEC.hop : start * SPEC.hop + length].astype(np.float32) / 32768.0
+        cut = variation.audio(cut, SAMPLES)
         channel = int(rng.integers(2))
         clean, degraded, mixture = cut
         scale = float(rng.uniform(0.1, 1.0)) if rng.random() < self.rescale_share else 1.0
@@ -153,19 +162,16 @@ class PairBatches:
         other = degraded[1 - channel] if rng.random() < 0.8 else degraded[channel]
         audio = (clean[channel], degraded[channel], siblings[channel], other)
         tensors = tuple(torch.from_numpy(np.ascontiguousarray(part)) for part in audio)
-        return _Item(tensors, self._where(pair, decoded, start, blind, scale, rng), pair.stem)
-
-    def _where(
-        self, pair: Pair, decoded: _Decoded, start: int, blind: bool, scale: float, rng: np.random.Generator
-    ) -> _Where:
-        """What the detectors found, everything, or the labels."""
         source = rng.random()
-        known = self.found.get(pair.id) if scale == 1.0 else None
+        known = self.found.get(pair.id) if scale == 1.0 and source < self.detected_share else None
         found = () if known is None else known.blind if blind else known.siblings
-        worst = strongest(found, start, FRAMES)
-        if worst is not None and source < self.detected_share:
-            return _Where(*maps_of(found, start, FRAMES), worst.artifact, worst.severity)
-        severity = torch.from_numpy(severity_map(decoded.labels, start))
+        where = _detected(found, start, variation) or self._labelled(decoded, start, scale, source, variation)
+        return _Item(tensors, where, pair.stem)
+
+    def _labelled(self, decoded: _Decoded, start: int, scale: float, source: float, variation: Variation) -> _Where:
+        """What the labels say, or everything."""
+        worst = severity_map(decoded.labels, start, variation.length(FRAMES))
+        severity = torch.from_numpy(variation.map(worst, FRAMES))
         if source >= 1.0 - self.flat_share or not severity.any():
             flat = torch.ones(SPEC.n_bands, FRAMES)
             return _Where(0.5 * flat, flat, _strongest(decoded.labels), 0.5)
@@ -184,6 +190,14 @@ class PairBatches:
             np.save(partial, np.clip(np.round(stacked * 32768.0), -32768, 32767).astype(np.int16))
             partial.replace(path)
         return _Decoded(np.load(path, mmap_mode="r"), load_file(pair.path("labels")))
+
+
+def _detected(found: Sequence[Detection], start: int, variation: Variation) -> _Where | None:
+    """What was found in the segment, if anything was."""
+    found = variation.detections(found)
+    start = round(start / variation.speed)
+    worst = strongest(found, start, FRAMES)
+    return None if worst is None else _Where(*maps_of(found, start, FRAMES), worst.artifact, worst.severity)
 
 
 def severity_map(labels: dict[str, np.ndarray], start_frame: int, frames: int = FRAMES) -> np.ndarray:

@@ -29,11 +29,12 @@ from stemprover.training.vocoder import VocoderTask
 __all__ = ["RECIPES", "train_base", "train_controlnet", "train_lora", "train_separator", "train_vocoder"]
 
 RECIPES = Path(__file__).parent / "recipes"
+_VARIED = 0.8
 
 
 def _batches(pairs: Path, recipe: Recipe, artifact: str | None = None) -> tuple[PairBatches, PairBatches]:
     """Training draws, and a fixed validation draw that every run shares."""
-    train = PairBatches(pairs, "train", recipe.batch_size, recipe.seed, artifact=artifact)
+    train = PairBatches(pairs, "train", recipe.batch_size, recipe.seed, varied_share=_VARIED, artifact=artifact)
     return train, PairBatches(pairs, "validation", 8, 1234, artifact=artifact)
 
 
