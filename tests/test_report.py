@@ -87,6 +87,14 @@ def test_page_without_repair_shows_only_before(tmp_path: Path) -> None:
     assert len(re.findall("<img ", text)) == 1
 
 
+def test_plugins_that_failed_are_named_with_their_reason(tmp_path: Path) -> None:
+    write_html(tmp_path / "page.html", report_input(faults=[{"name": "acme", "reason": "ValueError: <no>"}]))
+    text = (tmp_path / "page.html").read_text("utf-8")
+    assert "<td>acme</td><td>ValueError: &lt;no&gt;</td>" in text
+    write_html(tmp_path / "page.html", report_input())
+    assert "Plugins that failed" not in (tmp_path / "page.html").read_text("utf-8")
+
+
 def test_failure_leaves_the_old_page_and_no_litter(tmp_path: Path) -> None:
     path = tmp_path / "page.html"
     path.write_text("old")

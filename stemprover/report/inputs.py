@@ -51,7 +51,7 @@ class ReportInput:
     ----------
     summary : Mapping
         The JSON object of ``stemprover enhance --json`` (``input``, ``detections``, ``plan``, ``unrepaired``,
-        ``settings``, ``timings_s``, ...). Missing keys are shown as empty.
+        ``faults``, ``settings``, ``timings_s``, ...). Missing keys are shown as empty.
     before : AudioSource
         The stem as it came.
     after : AudioSource or None

@@ -162,6 +162,7 @@ def _context(report: ReportInput) -> dict[str, Any]:
         "excerpt": excerpt,
         "regions": [region for region in regions if region.adapter][:_MOST_ROWS],
         "hidden_rows": max(sum(region.adapter is not None for region in regions) - _MOST_ROWS, 0),
+        "faults": list(summary.get("faults") or ()),
         "unrepaired": list(summary.get("unrepaired") or ())[:_MOST_ROWS],
         "hidden_left": max(len(summary.get("unrepaired") or ()) - _MOST_ROWS, 0),
         "metrics": _metric_rows(report.metrics),
