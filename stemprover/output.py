@@ -13,7 +13,7 @@ from stemprover.consistency import share_residue
 from stemprover.overlapped import behind
 from stemprover.progress import Progress
 from stemprover.render import Renderer
-from stemprover.stems import Stem, StemSet, Writer, from_difference, limit_difference
+from stemprover.stems import Stem, StemSet, Writer, from_difference, limit_difference, written_together
 
 __all__ = ["Rendered", "render_set"]
 
@@ -54,7 +54,9 @@ def render_set(
                 Writer(path, stem.format, inputs=inputs, overwrite=overwrite)
                 for path, stem in zip(outputs, members, strict=True)
             ]
-            sinks = [stack.enter_context(behind(stack.enter_context(writer).write)) for writer in writers]
+            stack.enter_context(written_together(writers))
+            # Left first: every queue is empty before any file gets its name.
+            sinks = [stack.enter_context(behind(writer.write)) for writer in writers]
         for start, stop, differences in _blocks(stems, renderers, mixture_consistent):
             for stem, difference, sink in zip(members, differences, sinks, strict=True):
                 sink(_apply(stem, start, stop, difference))

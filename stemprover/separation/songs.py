@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from stemprover.errors import AudioError, PluginError
 from stemprover.progress import Progress, Silent
 from stemprover.separation.base import Separator
-from stemprover.stems import Stem, Writer, resample
+from stemprover.stems import Stem, Writer, resample, written_together
 
 __all__ = ["separate_song", "stem_paths"]
 
@@ -57,20 +56,20 @@ def separate_song(
         The song cannot be used, an output cannot be written, or the separator returned something else than promised.
     """
     progress = progress or Silent()
-    with Stem.open(song, "generic") as mixture, contextlib.ExitStack() as stack:
+    with Stem.open(song, "generic") as mixture:
         form = mixture.format
         if form.channels > 2:
             raise AudioError("a mono or stereo song", f"{form.channels} channels in '{song}'", "mix it down first")
         mixture.check()
         written = dataclasses.replace(form, container="WAV", subtype="FLOAT")
         writers = {name: Writer(path, written, inputs=[song], overwrite=overwrite) for name, path in outputs.items()}
-        sinks = {name: stack.enter_context(writer) for name, writer in writers.items()}
-        progress.start("separate", form.samples)
-        for block in _blocks(mixture, separator, tuple(outputs), device or torch.device("cpu")):
-            for place, sink in enumerate(sinks.values()):
-                sink.write(block[place].astype(np.float32))
-            progress.advance("separate", block.shape[-1])
-        progress.finish("separate")
+        with written_together(tuple(writers.values())):
+            progress.start("separate", form.samples)
+            for block in _blocks(mixture, separator, tuple(outputs), device or torch.device("cpu")):
+                for place, writer in enumerate(writers.values()):
+                    writer.write(block[place].astype(np.float32))
+                progress.advance("separate", block.shape[-1])
+            progress.finish("separate")
 
 
 def _blocks(mixture: Stem, separator: Separator, names: Sequence[str], device: torch.device) -> Iterator[np.ndarray]:

@@ -7,7 +7,7 @@ import errno
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,14 +19,15 @@ from numpy.typing import NDArray
 from stemprover.errors import OutputError
 from stemprover.stems.formats import AudioFormat, output_format, pcm_bits
 
-__all__ = ["Writer", "part_prefix"]
+__all__ = ["Writer", "part_prefix", "written_together"]
 
 
 class Writer:
     """Write native samples to WAV or FLAC, by suffix; a context manager.
 
     Samples go to a hidden temporary file in the target's folder. On a clean exit it is synced to disk and renamed;
-    on any exception, Ctrl-C included, it is removed, and so are folders made for it.
+    on any exception, Ctrl-C included, it is removed, and so are folders made for it. Several files that belong together
+    are written by :func:`written_together`.
 
     Parameters
     ----------
@@ -65,6 +66,7 @@ class Writer:
             raise self._failed(error) from error
         self._written = 0
         self._new_folders: list[Path] = []
+        self._finished = self._published = self._is_new = False
 
     def _refuse_inputs(self, inputs: Iterable[Path | str]) -> None:
         for source in map(Path, inputs):
@@ -133,34 +135,65 @@ class Writer:
         steps: NDArray[np.int32] = np.minimum(scaled, 2 ** (bits - 1) - 1).astype(np.int32)
         return np.left_shift(steps, 32 - bits, dtype=np.int32)
 
+    def finish(self) -> None:
+        """Close the temporary file, check that it is whole and sync it to disk; what can fail fails here.
+
+        Raises
+        ------
+        OutputError
+        """
+        if self._finished:
+            return
+        try:
+            self._close()
+            if self._written != self.format.samples:
+                raise OutputError(f"{self.format.samples} samples", f"{self._written}", "report this as a bug")
+            if soundfile.info(str(self._part)).frames != self._written:
+                raise OSError(errno.ENOSPC, "the file is shorter than what was written to it")
+            _clear_peak_time(self._part)
+            with self._part.open("rb+") as file:
+                os.fsync(file.fileno())
+            self._refuse_existing()
+        except (OSError, soundfile.LibsndfileError) as error:
+            raise self._failed(error) from error
+        self._finished = True
+
+    def publish(self) -> None:
+        """Give the finished file its name; an exception before the writer is left takes a new file back again.
+
+        Raises
+        ------
+        OutputError
+        """
+        if self._published:
+            return
+        self._refuse_existing()
+        self._is_new = not self.path.exists()
+        try:
+            _move(self._part, self.path, self._overwrite)
+        except OSError as error:
+            raise self._failed(error) from error
+        self._published = True
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._close()
             if kind is None:
-                self._commit()
-        except (OSError, soundfile.LibsndfileError) as failure:
-            if kind is None:
-                raise self._failed(failure) from failure
+                self.finish()
+                self.publish()
+                self._new_folders.clear()
+            elif self._published and self._is_new:
+                with contextlib.suppress(OSError):
+                    self.path.unlink()
         finally:
+            with contextlib.suppress(OSError, soundfile.LibsndfileError):  # it fails only where finish() has failed
+                self._close()
             self._remove()
 
     def _close(self) -> None:
         if not self._file.closed:
             self._file.close()
-
-    def _commit(self) -> None:
-        if self._written != self.format.samples:
-            raise OutputError(f"{self.format.samples} samples", f"{self._written}", "report this as a bug")
-        if soundfile.info(str(self._part)).frames != self._written:
-            raise OSError(errno.ENOSPC, "the file is shorter than what was written to it")
-        _clear_peak_time(self._part)
-        with self._part.open("rb+") as file:
-            os.fsync(file.fileno())
-        self._refuse_existing()
-        _move(self._part, self.path, self._overwrite)
-        self._new_folders.clear()
 
     def _remove(self) -> None:
         with contextlib.suppress(OSError):  # it was renamed, or the folder is none
@@ -175,6 +208,28 @@ class Writer:
         return OutputError(
             f"to write '{self.path}'", f"an error ({reason})", "check free space and permissions; nothing was written"
         )
+
+
+@contextlib.contextmanager
+def written_together(writers: Sequence[Writer]) -> Iterator[None]:
+    """Write several files of which either all appear or none.
+
+    Every file is whole and on disk before the first gets its name. Should giving names fail half-way, those files that
+    were not there before are removed; one that had replaced another (``overwrite``) stays.
+
+    Raises
+    ------
+    OutputError
+        As :class:`Writer`.
+    """
+    with contextlib.ExitStack() as opened:
+        for writer in writers:
+            opened.enter_context(writer)
+        yield
+        for writer in writers:
+            writer.finish()
+        for writer in writers:
+            writer.publish()
 
 
 def part_prefix(name: str) -> str:
