@@ -114,12 +114,14 @@ class Enhancer:
         """Repair the stems of a set, each with what the others know; ``outputs`` holds one path per stem."""
         settings, progress = settings or Settings(), progress or Silent()
         settings.validate(stems)
-        found = [
-            dataclasses.replace(
-                self._plan(stems, offset.stem, settings, progress, plan_only), late_samples=offset.samples
-            )
-            for offset in find_offsets(stems.stems, stems.mixture)
-        ]
+        begin = time.perf_counter()
+        offsets = find_offsets(stems.stems, stems.mixture)
+        spent = (time.perf_counter() - begin) / len(offsets)
+        found = []
+        for offset in offsets:
+            one = self._plan(stems, offset.stem, settings, progress, plan_only)
+            timings = {"align": spent, **one.timings_s}
+            found.append(dataclasses.replace(one, late_samples=offset.samples, timings_s=timings))
         if plan_only:
             return tuple(found)
         renderers = [self._renderer(stems, one, progress) for one in found]
@@ -132,7 +134,7 @@ class Enhancer:
         )
 
     def _finish(self, one: Enhanced, renderer: Renderer, result: Rendered, spent_s: float) -> Enhanced:
-        timings = {**one.timings_s, **renderer.timings, "total": one.timings_s["detect"] + spent_s}
+        timings = {**one.timings_s, **renderer.timings, "total": sum(one.timings_s.values()) + spent_s}
         done = dataclasses.replace(one, timings_s=timings, output=result.path, native=result.native)
         self.runner.after_file(FileEvent(one.stem.name, str(result.path or ""), done.to_dict()))
         return dataclasses.replace(done, faults=tuple(self.runner.faults))

@@ -39,7 +39,8 @@ class Settings:
     quality : str
         ``fast``, ``balanced`` or ``best``.
     strength : float
-        Wet/dry of all repairs, 0 (identity) to 1.
+        Wet/dry of all repairs, 0 (identity) to 1; at 1 as much of what the networks predict is applied as did little
+        harm on validation stems.
     seed : int
         Seed of the sampling noise.
     generic : bool
@@ -171,6 +172,11 @@ class Enhanced:
             total += max(0.0, segment.stop_s - max(segment.start_s, reach))
             reach = max(reach, segment.stop_s)
         return total
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """What was found and done, as in the JSON report; :meth:`to_dict`."""
+        return self.to_dict()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object of ``stemprover enhance --json``."""

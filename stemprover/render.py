@@ -76,15 +76,24 @@ class _Window:
     siblings: Tensor | None
 
     @property
-    def scales(self) -> Mapping[str, float]:
-        """LoRA scale per adapter; strengths up to 1 are wet/dry and leave the adapter at full scale."""
-        return {item.adapter: max(1.0, item.strength) for item in self.items}
+    def wet(self) -> float:
+        """Wet/dry of the strongest adapter here: alone, an adapter at 0.8 is its whole repair mixed in at 0.8."""
+        return min(1.0, max((item.amount for item in self.items), default=1.0))
 
-    def regions(self, value: Callable[[PlanItem], float]) -> list[Region]:
+    @property
+    def scales(self) -> Mapping[str, float]:
+        """LoRA scale per adapter, so that scale times wetness is the strength that was asked for."""
+        amounts: dict[str, float] = {}
+        for item in self.items:
+            amounts[item.adapter] = max(amounts.get(item.adapter, 0.0), item.amount)
+        return {name: amount / self.wet for name, amount in amounts.items()}
+
+    def regions(self, value: Callable[[_Window, PlanItem], float]) -> list[Region]:
         """Plan items as regions of this window."""
         offset = self.start / SPEC.sample_rate
         return [
-            (item.start_s - offset, item.end_s - offset, item.low_hz, item.high_hz, value(item)) for item in self.items
+            (item.start_s - offset, item.end_s - offset, item.low_hz, item.high_hz, value(self, item))
+            for item in self.items
         ]
 
 
@@ -188,10 +197,11 @@ class Renderer:
         end = time.perf_counter()
         self.timings["restore"] += middle - begin
         self.timings["synthesise"] += end - middle
-        difference = blend(stem, repaired, self._maps(windows, _wetness), WINDOW).cpu()
+        wet = self._maps(windows, lambda window, item: _CAUTION * window.wet * item.share)
+        difference = blend(stem, repaired, wet, WINDOW).cpu()
         return torch.unflatten(difference, 0, (len(windows), channels))
 
-    def _maps(self, windows: Sequence[_Window], value: Callable[[PlanItem], float]) -> Tensor:
+    def _maps(self, windows: Sequence[_Window], value: Callable[[_Window, PlanItem], float]) -> Tensor:
         maps = torch.stack([region_map(window.regions(value), FRAMES) for window in windows])
         return maps.repeat_interleave(self.stem.format.channels, 0).to(self.stages.device)
 
@@ -201,7 +211,7 @@ class Renderer:
         if channels == 2:
             swapped = torch.unflatten(features.magnitude, 0, (-1, 2)).flip(1).flatten(0, 1)
             other = to_image(swapped, features.level)
-        severity = self._maps(windows, lambda item: item.severity)
+        severity = self._maps(windows, lambda _, item: item.severity)
         strongest = [max(window.items, key=_weight) for window in windows for _ in range(channels)]
         return Condition(
             features.image.unsqueeze(1),
@@ -229,11 +239,6 @@ class Renderer:
         around = self.stem.read(where.start - self._silence, where.stop + self._silence)
         kept: np.ndarray = difference * silence_gate(around, self._silence)[:, self._silence : -self._silence]
         return kept
-
-
-def _wetness(item: PlanItem) -> float:
-    """Wet/dry of one item."""
-    return _CAUTION * min(1.0, item.strength)
 
 
 def _weight(item: PlanItem) -> float:

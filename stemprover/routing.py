@@ -20,7 +20,10 @@ _UNKNOWN_SEVERITY = 0.5
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AdapterChoice:
-    """An adapter that the user named, with a strength: up to 1 it is wet/dry, above it turns the adapter up."""
+    """An adapter that the user named, with a strength.
+
+    Alone, up to 1 it is wet/dry, and above it turns the adapter up; beside others it is the adapter's share.
+    """
 
     name: str
     strength: float = 1.0
@@ -28,7 +31,10 @@ class AdapterChoice:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PlanItem:
-    """One repair: where, against what, with which adapter and how strong."""
+    """One repair: where, against what, with which adapter and how strong.
+
+    ``strength`` is the adapter's own times ``share``, which is the ``--strength`` of the whole repair.
+    """
 
     start_s: float
     end_s: float
@@ -39,6 +45,12 @@ class PlanItem:
     high_hz: float
     confidence: float
     severity: float
+    share: float = 1.0
+
+    @property
+    def amount(self) -> float:
+        """The adapter's own strength, from 0 to 2."""
+        return self.strength / self.share if self.share else 0.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -97,7 +109,7 @@ def route(
         return Plan(
             tuple(
                 PlanItem(0.0, duration_s, _first_artifact(plugin), plugin.name, amount * strength, 0.0, nyquist_hz,
-                         1.0, _UNKNOWN_SEVERITY)
+                         1.0, _UNKNOWN_SEVERITY, strength)
                 for plugin, amount in candidates.named
                 if amount * strength > 0
             )
@@ -110,12 +122,12 @@ def route(
         choice = _best(found.artifact, stem_class, candidates) or ((GENERIC, 1.0) if generic else None)
         if choice is None:
             if found.artifact not in advice:  # reading the registry takes as long as detecting in a second of audio
-                advice[found.artifact] = _advice(found.artifact, stem_class)
+                advice[found.artifact] = _advice(found.artifact, stem_class, plugins, without)
             unrepaired.append(Unrepaired(**dataclasses.asdict(found), install=advice[found.artifact]))
         elif choice[1] * strength > 0:
             name, amount = choice
             band = (found.low_hz, min(found.high_hz, nyquist_hz))
-            items.append(PlanItem(*where, name, amount * strength, *band, found.confidence, found.severity))
+            items.append(PlanItem(*where, name, amount * strength, *band, found.confidence, found.severity, strength))
     return Plan(tuple(items), tuple(unrepaired))
 
 
@@ -156,7 +168,15 @@ def _first_artifact(plugin: Plugin) -> str:
     return plugin.artifacts[0] if plugin.artifacts else "any"
 
 
-def _advice(artifact: str, stem_class: str) -> str:
+def _advice(artifact: str, stem_class: str, plugins: Sequence[Plugin], without: Sequence[str]) -> str:
+    """What would help: an adapter that is there and may not be used, else one that can be installed."""
+    there = [plugin for plugin in plugins if plugin.kind == "lora" and claims(plugin, artifact, stem_class)]
+    for plugin in sorted(there, key=lambda plugin: _rank(plugin, artifact, stem_class), reverse=True):
+        if plugin.name in without and plugin.status == "ok":
+            return f"leave out --without {plugin.name}"
+        if plugin.status == "disabled":
+            return f"stemprover plugins enable {plugin.name}"
+        return f"stemprover plugins doctor ({plugin.name} is {plugin.status})"
     from stemprover.plugins.index import install_command
 
     return install_command(artifact, stem_class) or "no adapter is known; --generic lets the base alone try"

@@ -41,7 +41,7 @@ def summary(**more: Any) -> dict[str, Any]:
         "plan": [item("bleed/drums", 1.0, 2.0, adapter="drumbleed", strength=0.8)],
         "unrepaired": [left | {"install": "pip install stemprover-lora-hfdistortion"}],
         "repaired_s": 1.0,
-        "timings_s": {"detect": 0.5, "restore": 1.5},
+        "timings_s": {"detect": 0.5, "restore": 1.5, "total": 2.5},
         "settings": {"quality": "fast", "mixture": "/home/someone/secret project/song.wav", "adapters": []},
         **more,
     }

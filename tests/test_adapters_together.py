@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler
@@ -16,6 +17,7 @@ from tiny_base import tiny_base as tiny_base
 from tiny_base import tiny_condition
 from torch import Tensor, nn
 
+from stemprover import AdapterChoice, Enhancer, Settings, Stem
 from stemprover.authoring import Project, import_adapter, pack_project, validate
 from stemprover.errors import BaseMismatchError
 from stemprover.models import Models
@@ -23,6 +25,7 @@ from stemprover.plugins import BaseIdentity, Plugin, installed, pack_adapter, pa
 from stemprover.restoration import lora, weights
 from stemprover.restoration.control import Condition
 from stemprover.restoration.weights import load_base, load_pipeline
+from stemprover.testing.signals import music
 
 SEEDS = [4, 5, 6]
 
@@ -145,6 +148,26 @@ def test_adapters_are_swapped_without_rebuilding_and_without_a_trace(
     assert len({float(result.sum()) for result in first}) == 4
     assert run.pipeline is pipeline
     assert len(loads) == 1
+
+
+def test_strengths_reach_the_sound(models: tuple[Models, tuple[Plugin, ...]]) -> None:
+    """Each adapter's strength counts beside others, and the strength of the whole repair is wet/dry."""
+    run, plugins = models
+    enhancer, audio = Enhancer(run, plugins, detectors=()), music(0.8).astype(np.float32)
+
+    def difference(strength: float = 1.0, **amounts: float) -> np.ndarray:
+        choices = tuple(AdapterChoice(name, amount) for name, amount in amounts.items())
+        stem = Stem.from_array(audio, 44_100)
+        settings = Settings(adapters=choices, quality="fast", strength=strength, vocoder="input-phase")
+        return enhancer.enhance(stem, settings).audio - audio
+
+    both = difference(one=1.0, two=1.0)
+    assert np.abs(difference(one=0.2, two=1.0) - both).max() > 1e-4, "the weaker of two is weaker"
+    assert np.allclose(difference(one=0.4), 0.4 * difference(one=1.0), atol=1e-6), "alone it is wet/dry"
+    loud = difference(one=2.0)
+    assert np.abs(loud - difference(one=1.0)).max() > 1e-4, "above 1 the adapter is turned up"
+    assert np.allclose(difference(0.5, one=2.0), 0.5 * loud, atol=1e-6)
+    assert np.allclose(difference(0.5, one=0.2, two=1.0), 0.5 * difference(one=0.2, two=1.0), atol=1e-6)
 
 
 def test_an_adapter_on_a_base_of_stable_diffusions_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

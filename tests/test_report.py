@@ -87,6 +87,13 @@ def test_page_without_repair_shows_only_before(tmp_path: Path) -> None:
     assert len(re.findall("<img ", text)) == 1
 
 
+def test_the_time_spent_is_the_total_and_not_a_stage(page: Path) -> None:
+    text = page.read_text("utf-8")
+    assert "<strong>2.5 s</strong>" in text
+    assert "1.6 \u00d7 real time" in text
+    assert re.findall(r"<dt>(\w+)</dt><dd><span", text) == ["detect", "restore"]
+
+
 def test_plugins_that_failed_are_named_with_their_reason(tmp_path: Path) -> None:
     write_html(tmp_path / "page.html", report_input(faults=[{"name": "acme", "reason": "ValueError: <no>"}]))
     text = (tmp_path / "page.html").read_text("utf-8")

@@ -83,6 +83,19 @@ def test_what_nobody_repairs_is_reported_with_advice() -> None:
     assert left.install
 
 
+@pytest.mark.parametrize(
+    ("status", "options", "advice"),
+    [
+        ("disabled", {}, "stemprover plugins enable drums"),
+        ("incompatible", {}, "stemprover plugins doctor (drums is incompatible)"),
+        ("ok", {"without": ["drums"]}, "leave out --without drums"),
+    ],
+)
+def test_an_adapter_that_is_there_is_not_to_be_installed_again(status: str, options: Any, advice: str) -> None:
+    (left,) = plan(adapter("drums", "bleed/drums", status=status), **options).unrepaired
+    assert left.install == advice
+
+
 def test_the_base_alone_tries_when_asked() -> None:
     result = plan(adapter("phase", "phasiness"), found=(DRUMS, PHASE), generic=True)
     assert chosen(result) == [GENERIC, "phase"]

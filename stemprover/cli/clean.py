@@ -33,7 +33,9 @@ _REPORTS = {"none": (), "json": ("json",), "html": ("json", "html")}
 @click.option(
     "--quality", type=click.Choice(QUALITIES), default="balanced", show_default=True, help="1, 4 or 16 sampling steps."
 )
-@click.option("--strength", type=float, default=1.0, show_default=True, help="0 changes nothing, 1 repairs fully.")
+@click.option(
+    "--strength", type=float, default=1.0, show_default=True, help="0 changes nothing, 1 repairs all it should."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sampling noise.")
 @device_options
 @click.option("--report", type=click.Choice(tuple(_REPORTS)), default="html", show_default=True)

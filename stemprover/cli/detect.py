@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stemprover.cli.options import STEM_NAMES, device_options, input_argument, quieten_libraries
+from stemprover.cli.options import STEM_NAMES, input_argument, quieten_libraries
 
 if TYPE_CHECKING:
     from stemprover.cli.runs import ShowStep
@@ -24,7 +24,6 @@ __all__ = ["detect"]
 @click.option("--plot", type=click.Path(dir_okay=False), help="Write a PNG of the spectrogram with what was found.")
 @click.option("--safe-mode", is_flag=True, help="Run no plugin code.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
-@device_options
 @click.pass_context
 def detect(
     context: click.Context,
@@ -36,8 +35,6 @@ def detect(
     plot: str | None,
     safe_mode: bool,
     quiet: bool,
-    device: str,
-    dtype: str,
 ) -> None:
     """Find artifacts in stems and print them; nothing is repaired.
 
@@ -51,7 +48,7 @@ def detect(
 
     run = Run(
         Selection(mixture, stem, plot=plot),
-        Order(Settings(auto_detect=True), Loader(None, dtype, safe_mode), device, plan_only=True),
+        Order(Settings(auto_detect=True), Loader(None, "float32", safe_mode), "cpu", plan_only=True),
         show=_printer(as_json),
         bars=sys.stderr.isatty() and not quiet and not as_json,
     )

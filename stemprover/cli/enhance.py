@@ -40,7 +40,9 @@ __all__ = ["enhance"]
 @click.option(
     "--quality", type=click.Choice(QUALITIES), default="balanced", show_default=True, help="1, 4 or 16 sampling steps."
 )
-@click.option("--strength", type=float, default=1.0, show_default=True, help="0 changes nothing, 1 repairs fully.")
+@click.option(
+    "--strength", type=float, default=1.0, show_default=True, help="0 changes nothing, 1 repairs all it should."
+)
 @click.option("--vocoder", default="embedded", show_default=True, help="Vocoder for the second stage.")
 @click.option("--base", type=click.Path(), help="Folder or hub id of another base model.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sampling noise.")

@@ -22,6 +22,7 @@ from stemprover.report.writing import write_page
 
 __all__ = ["write_html"]
 
+_TOTAL = "total"
 _MOST_BOXES = 800
 _DENSE = 60
 _MOST_ROWS = 400
@@ -90,7 +91,8 @@ def _facts(report: ReportInput, regions: Sequence[Region]) -> list[dict[str, str
     repaired_s = float(summary.get("repaired_s") or 0.0)
     worst = max(regions, key=lambda region: region.severity or 0.0, default=None)
     severity = None if worst is None else worst.severity
-    spent = sum(float(value) for value in (summary.get("timings_s") or {}).values())
+    timings = summary.get("timings_s") or {}
+    spent = float(timings.get(_TOTAL) or sum(timings.values()))
     share = f"{repaired_s / duration:.0%} of the file" if duration else ""
     pace = f"{duration / spent:.1f} \u00d7 real time" if spent and duration else ""
     facts = [
@@ -140,7 +142,7 @@ def _context(report: ReportInput) -> dict[str, Any]:
     analysis = analyse(report.before, report.after)
     start = most_repaired_start(regions, report.duration_s, EXCERPT_S)
     excerpt: Excerpt = cut_excerpt(report.before, report.after, start)
-    timings = {str(k): float(v) for k, v in (summary.get("timings_s") or {}).items()}
+    timings = {str(k): float(v) for k, v in (summary.get("timings_s") or {}).items() if k != _TOTAL}
     return {
         "name": file_name(summary.get("input") or "stem"),
         "output": file_name(summary.get("output") or ""),

@@ -25,10 +25,11 @@ class ControlCache:
     Parameters
     ----------
     capacity : int
-        Number of segments to keep (about 3 MB each for the embedded base).
+        Number of segments to keep (about 3 MB each for the embedded base). It is full after half a minute of stereo, so
+        that longer files take no more memory.
     """
 
-    def __init__(self, capacity: int = 64) -> None:
+    def __init__(self, capacity: int = 32) -> None:
         self.capacity = capacity
         self._entries: OrderedDict[str, Residuals] = OrderedDict()
 
@@ -36,10 +37,11 @@ class ControlCache:
         """Return the residuals of a batch, calling ``compute`` if they are not known yet."""
         name = _name(condition, key)
         if name not in self._entries:
+            room = self.capacity - condition.image.shape[0]
+            while self._entries and sum(middle.shape[0] for _, middle in self._entries.values()) > room:
+                self._entries.popitem(last=False)  # before the new ones are made: both at once are the peak
             self._entries[name] = compute()
         self._entries.move_to_end(name)
-        while len(self._entries) > 1 and sum(middle.shape[0] for _, middle in self._entries.values()) > self.capacity:
-            self._entries.popitem(last=False)
         return self._entries[name]
 
 
