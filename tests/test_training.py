@@ -157,6 +157,7 @@ def test_base_then_adapter_then_vocoder_and_an_exact_resume(pairs: Path, recipe:
     assert torch.equal(weights_of(load_base(parts)), first)
     further = train_base(pairs, tmp_path / "further", start=whole, recipe=recipe)
     assert not torch.equal(weights_of(load_base(further)), first)
+    assert not any(str(tmp_path) in path.read_text("utf-8") for path in further.rglob("*.json")), "no local paths"
     adapter = train_lora(pairs, tmp_path / "lora", whole, "bleed/drums", rank=2, recipe=recipe)
     assert (adapter / "adapter_model.safetensors").is_file()
     vocoder = train_vocoder(pairs, tmp_path / "vocoder", base=whole, recipe=recipe)

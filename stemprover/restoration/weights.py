@@ -30,6 +30,10 @@ def save_base(model: RestorationModel, folder: Path, base_id: str = "stemprover-
         half.unet, half.controlnet, FlowMatchEulerDiscreteScheduler(), conditioner=half.conditioner
     )
     pipeline.save_pretrained(folder, safe_serialization=True)
+    for path in folder.rglob("*.json"):  # diffusers notes where the weights were loaded from: nobody else's business
+        told = json.loads(path.read_text(encoding="utf-8"))
+        if told.pop("_name_or_path", None) is not None:
+            path.write_text(json.dumps(told, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     identity = {"id": base_id, "sha256": folder_sha256(folder), "spectral_spec": SPEC.digest()}
     (folder / "base.json").write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
 
