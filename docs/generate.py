@@ -4,7 +4,8 @@
 
 * ``docs/cli.md`` from the command line's own help,
 * ``stemprover/registry.yaml``: the metrics of the plugins in this repository, from their manifests,
-* ``docs/plugins/registry.md`` from the registry.
+* ``docs/plugins/registry.md`` from the registry,
+* the figures in ``detectors/README.md`` from ``metrics.json`` of the released detectors.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from stemprover.plugins.index import REGISTRY_FILE
 DOCS = Path(__file__).parent
 TARGET = DOCS / "cli.md"
 REGISTRY_PAGE = DOCS / "plugins" / "registry.md"
+DETECTORS_PAGE = DOCS.parent / "detectors" / "README.md"
+DETECTORS_METRICS = DOCS.parent / "detectors" / "stemprover_detectors" / "metrics.json"
+_MARKS = ("<!-- measured: begin -->\n", "<!-- measured: end -->")
 WIDTH = 100
 HEAD = """# Command line
 
@@ -110,9 +114,34 @@ def render_registry_page() -> str:
     return REGISTRY_HEAD + "".join(rows)
 
 
+def render_detectors_page() -> str:
+    """Return the detectors' page with the figures of the released models between its marks."""
+    metrics = json.loads(DETECTORS_METRICS.read_text(encoding="utf-8"))
+    keys = ("roc_auc", "precision", "recall", "iou", "calibration_error")
+    situations = {"siblings": "with siblings", "alone": "alone"}
+    lines = [
+        "| artifact | stem | ROC-AUC | precision | recall | IoU | calibration error |",
+        "|---|---|--:|--:|--:|--:|--:|",
+    ]
+    for artifact in ("bleed", "phasiness", "hf-distortion"):
+        for situation, words in situations.items():
+            cells = (f"{metrics[situation][artifact][key]:.2f}" for key in keys)
+            lines.append(f"| {artifact} | {words} | {' | '.join(cells)} |")
+    touched = (f"{metrics[key]['clean_touched_share']:.1%} {words}" for key, words in situations.items())
+    named = f"The source of bleed is named right in {metrics['source_accuracy']:.0%} of cells"
+    lines += ["", f"Time touched in clean excerpts: {', '.join(touched)}. {named}", ""]
+    head, rest = DETECTORS_PAGE.read_text(encoding="utf-8").split(_MARKS[0])
+    return head + _MARKS[0] + "\n".join(lines) + _MARKS[1] + rest.split(_MARKS[1])[1]
+
+
 def pages() -> dict[Path, str]:
     """Return every generated file and what belongs in it."""
-    return {TARGET: render(), REGISTRY_FILE: render_registry(), REGISTRY_PAGE: render_registry_page()}
+    return {
+        TARGET: render(),
+        REGISTRY_FILE: render_registry(),
+        REGISTRY_PAGE: render_registry_page(),
+        DETECTORS_PAGE: render_detectors_page(),
+    }
 
 
 def main(arguments: list[str]) -> int:
