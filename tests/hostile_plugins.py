@@ -15,10 +15,12 @@ from safetensors.torch import load_file, save
 
 from stemprover.plugins.base import base_identity
 
-__all__ = ["MARKER", "Hostile", "good_plugins", "hostile_plugins"]
+__all__ = ["IMPORTED", "MARKER", "Hostile", "good_plugins", "hostile_plugins"]
 
 MARKER = "STEMPROVER_TEST_MARKER"
 """Environment variable with the path that a pickle creates should anything ever unpickle it."""
+IMPORTED = "STEMPROVER_TEST_IMPORTED"
+"""Environment variable with the file to which every one of these packages adds its name when it is imported."""
 
 Files = Mapping[str, bytes | str]
 _FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -37,6 +39,31 @@ class entry:
         return {"bleed/drums": CellScores(np.full(shape, 0.95, np.float32), np.full(shape, 0.9, np.float32))}
 """
 _SCORE = "class entry:\n    artifacts = ('bleed/bass',)\n\n    def score(self, block):\n        {}\n"
+_SEPARATOR = """
+class entry:
+    name, stems, sample_rate = "{name}", ("drums", "other"), 44100
+
+    def separate(self, audio):
+        {does}
+        return {{"drums": audio, "other": audio}}
+"""
+_METRIC = """
+from stemprover.evaluation import Metric
+
+def score(reference, estimate, sample_rate):
+    {does}
+    return 1.0
+
+def entry():
+    return Metric("it", "It", "", True, 1.0, score)
+"""
+_WAYS = {
+    "raises": "raise ValueError('no idea')",
+    "exits": "raise SystemExit(1)",
+    "prints": "print('noise')",
+    "hangs": "import threading; threading.Event().wait()",
+}
+_NOTE = "import os, pathlib\npathlib.Path(os.environ[{variable!r}]).open('a').write({name!r} + '\\n')\n"
 _HOOK = "from stemprover.plugins import hookimpl\n\n@hookimpl\ndef after_segment(event):\n    {}\n"
 
 
@@ -47,6 +74,11 @@ class Hostile:
     title: str
     distribution: str
     files: Files
+
+    @property
+    def name(self) -> str:
+        """The plugin's name, unless it took another's."""
+        return self.distribution.removeprefix("acme-")
 
 
 def code(name: str, kind: str, text: str, **changes: Any) -> dict[str, bytes | str]:
@@ -63,7 +95,12 @@ def code(name: str, kind: str, text: str, **changes: Any) -> dict[str, bytes | s
         "entry": package if kind == "hooks" else f"{package}:entry",
         **changes,
     }
-    return {f"{package}/__init__.py": text, f"{package}/stemprover.json": json.dumps(manifest)}
+    return {f"{package}/__init__.py": _noting(name) + text, f"{package}/stemprover.json": json.dumps(manifest)}
+
+
+def _noting(name: str) -> str:
+    """Code that tells :data:`IMPORTED` that a package is imported."""
+    return _NOTE.format(variable=IMPORTED, name=name)
 
 
 def adapter(name: str, config: bytes, data: bytes, **changes: Any) -> dict[str, bytes | str]:
@@ -73,6 +110,7 @@ def adapter(name: str, config: bytes, data: bytes, **changes: Any) -> dict[str, 
     files = adapter_files(name, **{"files": hashes, **_CLAIM, **changes})
     return {
         **files,
+        f"{package}/__init__.py": _noting(name),
         f"{package}/adapter/adapter_config.json": config,
         f"{package}/adapter/adapter_model.safetensors": data,
     }
@@ -109,7 +147,12 @@ def _huge_shape() -> bytes:
 def hostile_plugins(trained: Path) -> tuple[Hostile, ...]:
     """All cases, in the order of the table in the docs."""
     config, weights = ((trained / f"adapter_{part}").read_bytes() for part in ("config.json", "model.safetensors"))
-    cases = {**_code_cases(), **_manifest_cases(config, weights), **_weight_cases(trained, config, weights)}
+    cases = {
+        **_code_cases(),
+        **_working_cases(),
+        **_manifest_cases(config, weights),
+        **_weight_cases(trained, config, weights),
+    }
     return tuple(Hostile(title, f"acme-{name}", files) for name, (title, files) in cases.items())
 
 
@@ -132,6 +175,20 @@ def _code_cases() -> dict[str, tuple[str, Files]]:
     }
 
 
+def _working_cases() -> dict[str, tuple[str, Files]]:
+    """Separators and metrics that start well and fail at their work."""
+    cases: dict[str, tuple[str, Files]] = {}
+    says = {"raises": "raises", "exits": "exits", "prints": "prints", "hangs": "never answers"}
+    for way, does in _WAYS.items():
+        name = f"separator-{way}"
+        text, form = _SEPARATOR.format(name=name, does=does), {"stems": ["drums", "other"], "sample_rate": 44100}
+        cases[name] = (f"separator {says[way]}", code(name, "separator", text, artifacts=[], **form))
+    for way, does in _WAYS.items():
+        name = f"metric-{way}"
+        cases[name] = (f"metric {says[way]}", code(name, "metric", _METRIC.format(does=does), artifacts=[]))
+    return cases
+
+
 def _manifest_cases(config: bytes, weights: bytes) -> dict[str, tuple[str, Files]]:
     huge = json.dumps({"api": 1, "summary": "x" * 2_000_000})
     second = code("twin", "hooks", "raise RuntimeError\n")
@@ -141,9 +198,9 @@ def _manifest_cases(config: bytes, weights: bytes) -> dict[str, tuple[str, Files
     return {
         "corrupt": (
             "corrupt manifest",
-            {"acme_corrupt/__init__.py": "", "acme_corrupt/stemprover.json": b"\xff\xfe{"},
+            {"acme_corrupt/__init__.py": _noting("corrupt"), "acme_corrupt/stemprover.json": b"\xff\xfe{"},
         ),
-        "huge": ("huge manifest", {"acme_huge/__init__.py": "", "acme_huge/stemprover.json": huge}),
+        "huge": ("huge manifest", {"acme_huge/__init__.py": _noting("huge"), "acme_huge/stemprover.json": huge}),
         "api": ("made for another API", code("api", "detector", "raise RuntimeError\n", api=99)),
         "twin": ("first of two with one name", code("twin", "hooks", _HOOK.format("pass"))),
         "twin-copy": (

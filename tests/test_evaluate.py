@@ -13,15 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from plugin_site import code_plugin, listed
+from plugin_site import plugin_site as plugin_site
 from test_cli import run
 
 from stemprover.errors import AudioError, StemSetError
 from stemprover.evaluation import METRICS, Metric
 from stemprover.evaluation import sets as scoring
-from stemprover.evaluation.files import EvaluationOptions, evaluate_files
+from stemprover.evaluation.files import EvaluationOptions, SetScores, evaluate_files
+from stemprover.evaluation.guarded import guarded_metrics
 from stemprover.evaluation.pairing import StemPair, pair_stems
 from stemprover.evaluation.sets import COLUMNS, NEEDS, mean_scores, score_stem
 from stemprover.evaluation.spectral import sdr_bands
+from stemprover.plugins import PluginRunner
 
 ROOT = Path(__file__).parent.parent
 KIT = ROOT / "examples" / "east-bay"
@@ -146,6 +150,69 @@ def test_metrics_of_plugins_are_scored_like_the_host_s(tmp_path: Path) -> None:
     scores = evaluate_files(pair_stems(truth, truth), options=EvaluationOptions(metrics={"peak_error": metric}))
     assert scores.mean["peak_error"] == 0.0
     assert scores.columns["peak_error"].label == "Peak error"
+
+
+METRIC = """
+from stemprover.evaluation import Metric
+
+def score(reference, estimate, sample_rate):
+    print("noise")
+    {does}
+    reference[:] = 0.0
+    return 1.0
+
+def entry():
+    return Metric("{name}", "A metric", "", True, 1.0, score)
+"""
+
+
+def evaluated(site: Path, tmp_path: Path, does: str, label: str = "A metric") -> tuple[PluginRunner, SetScores]:
+    """Scores of two stems, with a metric of a plugin."""
+    text = METRIC.format(does=does, name="it").replace("A metric", label)
+    code_plugin(site, "acme", "metric", text)
+    runner = PluginRunner([listed()["acme-acme"]], 0.3 if "wait" in does else 60)
+    truth = write(tmp_path / "truth", a=noise(0, RATE), b=noise(1, RATE))
+    options = EvaluationOptions(metrics=guarded_metrics(runner))
+    return runner, evaluate_files(pair_stems(truth, truth), options=options)
+
+
+@pytest.mark.parametrize(
+    ("does", "reason"),
+    [
+        ("raise RuntimeError('no idea')", "RuntimeError: 'no idea'"),
+        ("raise SystemExit(3)", "SystemExit: '3'"),
+        ("import threading; threading.Event().wait()", "TimeoutError: 'no answer within 0.3 s'"),
+        ("return 'much'", "ValueError"),
+    ],
+)
+def test_a_metric_that_fails_is_left_out_and_the_others_stand(
+    site: Path, tmp_path: Path, does: str, reason: str
+) -> None:
+    runner, scores = evaluated(site, tmp_path, does)
+    assert [fault.name for fault in runner.faults] == ["acme"]
+    assert reason in runner.faults[0].reason
+    assert scores.mean["sdr"] == 100.0
+    assert "acme" not in scores.columns
+
+
+def test_a_metric_cannot_print_or_change_what_others_measure(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runner, scores = evaluated(site, tmp_path, "pass")
+    assert runner.faults == []
+    assert (scores.mean["acme"], scores.mean["sdr"]) == (1.0, 100.0)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_score_that_is_no_number_is_left_out(site: Path, tmp_path: Path) -> None:
+    runner, scores = evaluated(site, tmp_path, "return float('nan')")
+    assert runner.faults == []
+    assert "acme" not in scores.mean
+
+
+def test_a_metric_with_a_label_for_terminals_is_refused(site: Path, tmp_path: Path) -> None:
+    runner, _ = evaluated(site, tmp_path, "pass", label="\\x1b[31mred")
+    assert "is no label or unit" in runner.faults[0].reason
 
 
 def cut_kit(folder: Path, names: tuple[str, ...], seconds: float) -> tuple[Path, Path]:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 from adapter_site import trained_adapter  # noqa: F401 - fixture
-from hostile_plugins import MARKER, Hostile, good_plugins, hostile_plugins
+from hostile_plugins import IMPORTED, MARKER, Hostile, good_plugins, hostile_plugins
 from plugin_wheels import Environment, wheel
 
 from stemprover.plugins import base_identity
@@ -28,18 +28,21 @@ BEGIN, END = "<!-- hostile: begin -->\n", "<!-- hostile: end -->\n"
 WEIGHTS = {"pickle", "changed", "nan", "shape", "rank"}
 """Cases that only loading shows."""
 LIMIT_S = "6"
-"""Two plugins hang for so long; what works answers in a fraction of a second."""
+"""Plugins that hang do so for so long; what works answers in a fraction of a second."""
+SHORT_LIMIT_S = "2"
+"""Separators have six times as long."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """What a user sees of all hostile plugins together."""
+    """What a user sees of all hostile plugins together; ``failures`` is of separators and metrics, by name."""
 
     environment: Environment
     cases: tuple[Hostile, ...]
     listed: dict[str, dict[str, Any]]
     run: dict[str, Any]
     noise: str
+    failures: dict[str, str]
     mends: dict[str, str]
     removed: str
     audio: tuple[np.ndarray, np.ndarray]
@@ -56,6 +59,7 @@ def everything_at_once(tmp_path_factory: pytest.TempPathFactory, trained: Path) 
     folder = tmp_path_factory.mktemp("hostile")
     environment = Environment(folder)
     environment.variables |= {"STEMPROVER_PLUGIN_TIMEOUT": LIMIT_S, MARKER: str(folder / "unpickled")}
+    environment.variables[IMPORTED] = str(folder / "imported")
     cases = hostile_plugins(trained)
     good = good_plugins(trained)
     wheels = [wheel(folder / "wheels", case.distribution, case.files) for case in cases]
@@ -67,6 +71,7 @@ def everything_at_once(tmp_path_factory: pytest.TempPathFactory, trained: Path) 
     arguments = ("kick.wav", "--auto-detect", "--quality", "fast", "--json", "--report", "none", "-o", "out.wav")
     run = environment.run("enhance", *arguments, cwd=folder)
     assert run.returncode == 0, run.stderr
+    failures = failures_at_work(environment, folder, cases)
     doctor = environment.run("plugins", "doctor")
     assert doctor.returncode == 2, doctor.stderr
     removed = environment.run("plugins", "uninstall", *(case.distribution for case in cases))
@@ -75,8 +80,38 @@ def everything_at_once(tmp_path_factory: pytest.TempPathFactory, trained: Path) 
     mends = re.findall(r"(?m)^([\w-]+): .*\n  mend:  (.*)$", doctor.stdout)
     result = soundfile.read(folder / "out.wav")[0]
     return Seen(
-        environment, cases, listed, json.loads(run.stdout), run.stderr, dict(mends), removed.stdout, (audio, result)
+        environment,
+        cases,
+        listed,
+        json.loads(run.stdout),
+        run.stderr,
+        failures,
+        dict(mends),
+        removed.stdout,
+        (audio, result),
     )
+
+
+def failures_at_work(environment: Environment, folder: Path, cases: tuple[Hostile, ...]) -> dict[str, str]:
+    """Use every separator and all metrics; returns what is said of each, empty for one that did its work."""
+    environment.variables |= {"STEMPROVER_PLUGIN_TIMEOUT": SHORT_LIMIT_S}
+    said: dict[str, str] = {}
+    for name in (case.name for case in cases if case.name.startswith("separator-")):
+        run = environment.run("separate", "kick.wav", "--separator", name, "-o", f"of-{name}", cwd=folder)
+        written = sorted(path.name for path in (folder / f"of-{name}").rglob("*.wav"))
+        assert written == ([] if run.returncode else ["drums.wav", "other.wav"]), "all stems or none"
+        assert "noise" not in run.stdout
+        assert "Traceback" not in run.stderr
+        said[name] = run.stderr.strip().removeprefix("stemprover: ") if run.returncode else ""
+    environment.variables |= {"STEMPROVER_PLUGIN_TIMEOUT": LIMIT_S}
+    run = environment.run("evaluate", "--reference", "kick.wav", "--estimate", "kick.wav", "--json", cwd=folder)
+    scores = json.loads(run.stdout)["mean"]
+    warned = dict(re.findall(r"(?m)^stemprover: warning: plugin ([\w-]+) was left out: (.*)$", run.stderr))
+    for name in (case.name for case in cases if case.name.startswith("metric-")):
+        assert (name in scores) is (name not in warned)
+        said[name] = warned.get(name, "")
+    assert "sdr" in scores
+    return said
 
 
 def test_all_are_listed_and_named_by_what_is_wrong(seen: Seen) -> None:
@@ -96,6 +131,15 @@ def test_the_run_names_and_leaves_out_those_that_fail(seen: Seen) -> None:
     }
     for name in ("loops", "score-hangs"):
         assert "no answer within" in seen.faults[name]
+
+
+def test_separators_and_metrics_that_fail_are_named(seen: Seen) -> None:
+    for kind, printed in (("separator", True), ("metric", False)):
+        for way, what in (("raises", "ValueError: 'no idea'"), ("exits", "SystemExit: '1'"), ("hangs", "no answer")):
+            said = seen.failures[f"{kind}-{way}"]
+            assert what in said
+            assert ("--separator light" in said) is printed
+        assert seen.failures[f"{kind}-prints"] == ""
 
 
 def test_the_others_do_their_work(seen: Seen) -> None:
@@ -140,9 +184,10 @@ def table(seen: Seen) -> str:
         plugin = seen.listed[case.distribution]
         state = f"**{plugin['status']}**" + (f": {plugin['reason']}" if plugin["reason"] else "")
         usable = plugin["status"] == "ok"
-        fault = seen.faults.get(plugin["name"]) if usable else None
+        fault = (seen.faults | seen.failures).get(plugin["name"]) if usable else None
         runs = "runs; what it prints goes to standard error" if "noise" in str(case.files) else "runs"
-        doing = f"left out: {fault}" if fault else runs if usable else "not used"
+        ends = "ends `separate`: " if plugin["kind"] == "separator" else "left out: "
+        doing = ends + fault if fault else runs if usable else "not used"
         mend = seen.mends.get(plugin["name"], f"stemprover plugins disable {plugin['name']}") if fault else ""
         mend = mend if usable else seen.mends[plugin["name"]]
         cells = (case.title, state, doing, f"`{mend}`" if mend else "")

@@ -166,3 +166,47 @@ def test_second_detector_of_a_name_and_failing_factories_are_faults(site: Path) 
         "copy": "ValueError: \"detectors already has 'clicks'\"",
         "odd": "AttributeError: \"'int' object has no attribute 'items'\"",
     }
+
+
+TYPES = """
+from stemprover.plugins import ArtifactType, hookimpl
+
+class Odd(str):
+    __hash__ = None
+
+@hookimpl
+def artifact_types():
+    {does}
+"""
+
+
+@pytest.mark.parametrize(
+    ("does", "reason"),
+    [
+        ("raise SystemExit(3)\n    yield", "SystemExit: '3'"),
+        ("while True:\n        pass\n    yield", "TimeoutError: 'no answer within 2 s'"),
+        ("while True:\n        yield ArtifactType('clicks', 'Clicks')", "ValueError: 'more than 256 artifact types'"),
+        ("return [ArtifactType([], 'Clicks', lambda: 1)]", "ValueError: '[] is no name of an artifact"),
+        ("return [ArtifactType(Odd('clicks'), 'Clicks', lambda: 1)]", "is no name of an artifact"),
+        ("return [ArtifactType('../clicks', 'Clicks')]", "is no name of an artifact"),
+        ("return [ArtifactType('clicks', 'red \\x1b[31m')]", "ValueError: 'summary of clicks"),
+        ("return ['clicks']", "TypeError: 'str is no ArtifactType'"),
+        ("return 3", "TypeError"),
+    ],
+)
+def test_artifact_types_that_are_none_are_a_fault(site: Path, does: str, reason: str) -> None:
+    code_plugin(site, "odd", "hooks", TYPES.format(does=does), attribute="")
+    code_plugin(site, "works", "detector", "entry = 'a detector'\n")
+    runner = PluginRunner(acme_plugins(), 2.0)
+    assert runner.detectors() == {"works": "a detector"}
+    assert runner.artifact_types() == ()
+    assert [fault.name for fault in runner.faults] == ["odd"]
+    assert reason in runner.faults[0].reason
+
+
+def test_names_that_cannot_be_compared_are_a_fault(site: Path) -> None:
+    hook = "from stemprover.plugins import hookimpl\n@hookimpl\ndef detectors():\n    return {('a', 1): 2}\n"
+    code_plugin(site, "odd", "hooks", hook, attribute="")
+    runner = PluginRunner(acme_plugins())
+    assert runner.detectors() == {}
+    assert "is no string" in runner.faults[0].reason

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from plugin_site import code_plugin, listed
+from plugin_site import plugin_site as plugin_site
 from test_cli import run
 
 from stemprover.batch.songs import plan_songs
@@ -144,6 +146,78 @@ def test_separators_are_chosen_by_name() -> None:
     off = [dataclasses.replace(p, status="disabled", reason="switched off") for p in installed() if p.name == "hpss"]
     with pytest.raises(PluginError, match="status disabled"):
         choose_separator("hpss", off)
+
+
+PLUGIN = """
+import sys
+
+class entry:
+    name, stems, sample_rate = "acme", {stems}, 8000
+
+    def separate(self, audio):
+        print("noise")
+        {does}
+        return {{"vocals": audio, "other": audio}}
+"""
+
+
+def made_by_plugin(site: Path, does: str = "pass", stems: str = "('vocals', 'other')", megabytes: int = 0) -> Separator:
+    package = code_plugin(site, "acme", "separator", PLUGIN.format(does=does, stems=stems))
+    manifest = json.loads((package / "stemprover.json").read_text())
+    manifest |= {"stems": ["vocals", "other"], "sample_rate": 8000, "download_size_mb": megabytes}
+    (package / "stemprover.json").write_text(json.dumps(manifest))
+    return choose_separator("acme", list(listed().values()))
+
+
+@pytest.mark.parametrize(
+    ("does", "reason"),
+    [
+        ("raise RuntimeError('out of memory')", "RuntimeError: 'out of memory'"),
+        ("sys.exit(3)", "SystemExit: '3'"),
+        ("return {'vocals': 'no tensor'}", "'vocals' is str, no tensor"),
+        ("return None", "TypeError"),
+        ("import threading; threading.Event().wait()", "no answer within 1.2 s"),
+    ],
+)
+def test_a_plugin_that_fails_at_a_song_is_named_with_the_way_out(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str, reason: str
+) -> None:
+    monkeypatch.setenv("STEMPROVER_PLUGIN_TIMEOUT", "0.2" if "wait" in does else "60")
+    separator = made_by_plugin(site, does)
+    path = song(tmp_path / "song.wav", 1.0, 8_000)
+    for _ in range(2):  # the second time it is not asked again
+        with pytest.raises(PluginError, match=r"--separator light") as caught:
+            separate_song(path, separator, stem_paths(path, separator, tmp_path / "stems"))
+        assert "plugin acme" in str(caught.value)
+        assert reason in str(caught.value)
+    assert not list(tmp_path.rglob("vocals.wav"))
+
+
+def test_a_plugin_that_works_is_used_and_its_prints_stay_off_standard_output(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    separator, path = made_by_plugin(site), song(tmp_path / "song.wav", 1.0, 8_000)
+    outputs = stem_paths(path, separator, tmp_path / "stems")
+    separate_song(path, separator, outputs)
+    assert np.abs(read(outputs["vocals"]) - read(path)).max() < 1e-6
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "noise\n")
+
+
+@pytest.mark.parametrize("stems", ["('../../up',)", "()", "('vocals', 'vocals')", "(1,)", "1 / 0"])
+def test_stems_that_cannot_be_names_of_files_are_refused(site: Path, stems: str) -> None:
+    with pytest.raises(PluginError, match=r"separator acme .*plugins? .*acme"):
+        made_by_plugin(site, stems=stems)
+
+
+def test_only_the_first_call_of_a_separator_that_downloads_may_take_very_long(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEMPROVER_PLUGIN_TIMEOUT", "0.2")  # six times that is 1.2 s, 24 times 4.8 s
+    separator = made_by_plugin(site, "import time; time.sleep(1.8)", megabytes=1)
+    assert set(separator.separate(torch.zeros(2, 80))) == {"vocals", "other"}
+    with pytest.raises(PluginError, match=r"no answer within 1\.2 s"):
+        separator.separate(torch.zeros(2, 80))
 
 
 def cut(path: Path, seconds: float) -> Path:

@@ -12,6 +12,7 @@ import click
 
 if TYPE_CHECKING:
     from stemprover.evaluation import Metric
+    from stemprover.plugins import PluginRunner
 
 __all__ = ["evaluate"]
 
@@ -52,8 +53,11 @@ def evaluate(
 
     if as_json and as_csv:
         raise OptionError("--json or --csv", "both", "choose one")
-    options = EvaluationOptions(segment, match_gain, align, {} if safe_mode else _plugin_metrics())
+    runner, metrics = _plugin_metrics(safe_mode)
+    options = EvaluationOptions(segment, match_gain, align, metrics)
     scores = evaluate_files(pair_stems(reference, estimate), mixture, options)
+    for fault in runner.faults:
+        click.echo(f"stemprover: warning: plugin {fault.name} was left out: {fault.reason}", err=True)
     if as_json:
         click.echo(json.dumps(scores.to_dict(), allow_nan=False))
     elif as_csv:
@@ -66,13 +70,10 @@ def evaluate(
         print_scores(scores)
 
 
-def _plugin_metrics() -> dict[str, Metric]:
-    """Metrics of installed plugins; one that fails is named on stderr and left out."""
-    from stemprover.evaluation import Metric
+def _plugin_metrics(safe_mode: bool) -> tuple[PluginRunner, dict[str, Metric]]:
+    """Metrics of installed plugins, and the runner that knows afterwards which of them failed."""
+    from stemprover.evaluation.guarded import guarded_metrics
     from stemprover.plugins import PluginRunner, installed
 
-    runner = PluginRunner(plugin for plugin in installed() if plugin.kind in ("metric", "hooks"))
-    found = {name: metric for name, metric in runner.metrics().items() if isinstance(metric, Metric)}
-    for fault in runner.faults:
-        click.echo(f"stemprover: warning: plugin {fault.name} was left out: {fault.reason}", err=True)
-    return found
+    runner = PluginRunner(plugin for plugin in installed(safe_mode) if plugin.kind in ("metric", "hooks"))
+    return runner, guarded_metrics(runner)

@@ -137,7 +137,7 @@ def score_stem(
     speech : bool
         Whether to run PESQ and STOI, which hear voices only; needs their packages.
     metrics : Mapping[str, Metric], optional
-        More metrics by name, for example those of plugins.
+        More metrics by name, for example those of plugins. A score that is not finite is left out.
 
     Raises
     ------
@@ -153,7 +153,9 @@ def score_stem(
         estimate = scaled
     scores = evaluate(reference, estimate, sample_rate, mixture)
     for key, metric in (metrics or {}).items():
-        scores[key] = float(metric.function(reference, estimate, sample_rate))
+        score = float(metric.function(reference, estimate, sample_rate))
+        if math.isfinite(score):
+            scores[key] = score
     if speech:
         missing = {score for scores_of in missing_packages().values() for score in scores_of}
         values = {key: _SPEECH[key](reference, estimate, sample_rate) for key in _SPEECH if key not in missing}

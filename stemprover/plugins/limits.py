@@ -25,7 +25,7 @@ from stemprover.errors import OptionError
 __all__ = ["TIME_LIMIT_S", "TIME_LIMIT_VARIABLE", "LimitedThread", "time_limit"]
 
 TIME_LIMIT_S = 300.0
-"""How long one call may take. It is about 20 s of audio at most, so what needs longer cannot be used anyway."""
+"""How long one call may take. It is about 20 s of audio at most; separators get more audio, and more time."""
 TIME_LIMIT_VARIABLE = "STEMPROVER_PLUGIN_TIMEOUT"
 _FAREWELL_S = 10.0
 _given_up: list[threading.Thread] = []
@@ -72,8 +72,15 @@ class LimitedThread:
         self._thread: threading.Thread | None = None
         self._jobs: _Jobs = queue.SimpleQueue()
 
-    def call(self, function: Callable[[], ResultT]) -> ResultT:
+    def call(self, function: Callable[[], ResultT], times: float = 1.0) -> ResultT:
         """Return what the function returns, or raise what it raises.
+
+        Parameters
+        ----------
+        function : callable
+            Called without arguments.
+        times : float
+            How many times the limit this call may take, 1 or more.
 
         Raises
         ------
@@ -87,13 +94,13 @@ class LimitedThread:
         job = _Job(function)
         self._jobs.put(job)
         try:
-            done = job.done.wait(self.limit_s)
+            done = job.done.wait(self.limit_s * times)
         except BaseException:  # Ctrl-C while a plugin works
             self._give_up()
             raise
         if not done:
             self._give_up()
-            raise TimeoutError(f"no answer within {self.limit_s:g} s")
+            raise TimeoutError(f"no answer within {self.limit_s * times:g} s")
         return job.outcome()
 
     def _start(self) -> None:

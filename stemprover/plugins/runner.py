@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from types import ModuleType
 from typing import Any, TypeVar
 
 import pluggy
 
 from stemprover.errors import StemProverError
+from stemprover.plugins.answers import artifact_types_of, built_of, carrier_of
 from stemprover.plugins.discovery import Plugin
 from stemprover.plugins.fields import printable
-from stemprover.plugins.hooks import ArtifactType, FileEvent, HookSpecs, SegmentEvent, hookimpl
+from stemprover.plugins.hooks import ArtifactType, FileEvent, HookSpecs, SegmentEvent
 from stemprover.plugins.limits import LimitedThread, time_limit
-from stemprover.plugins.loader import Fault, is_factory, load
+from stemprover.plugins.loader import Fault, load
 from stemprover.plugins.output import printing_to_stderr
 
 __all__ = ["PluginRunner"]
-
-_HOOK_OF_KIND = {"detector": "detectors", "vocoder": "vocoders", "separator": "separators", "metric": "metrics"}
 
 ResultT = TypeVar("ResultT")
 
@@ -91,7 +89,7 @@ class PluginRunner:
         """Tell observers that a file is finished."""
         self._call("after_file", {"event": event})
 
-    def guard(self, made: object, call: Callable[[], ResultT]) -> ResultT | None:
+    def guard(self, made: object, call: Callable[[], ResultT], times: float = 1.0) -> ResultT | None:
         """Run code of an object that a plugin made; ``None`` and a fault if it fails, ``None`` if it failed before.
 
         Parameters
@@ -101,12 +99,14 @@ class PluginRunner:
             reported by the name of its class.
         call : callable
             What to run. Modes that torch keeps per thread must be set inside it.
+        times : float
+            How many times the limit it may take.
         """
         name = self.owner(made)
         if not self.works(made):
             return None
         try:
-            return self._limited(call)
+            return self._limited(call, times)
         except (Exception, SystemExit) as error:  # a plugin that exits must not end the host; Ctrl-C still does
             self.report(name, error)
             return None
@@ -141,18 +141,18 @@ class PluginRunner:
         if self._manager.has_plugin(name):
             self._manager.unregister(name=name)
 
-    def _limited(self, call: Callable[[], ResultT]) -> ResultT:
+    def _limited(self, call: Callable[[], ResultT], times: float = 1.0) -> ResultT:
         """Call with the time limit; what the plugin prints goes to standard error, so that ``--json`` stays JSON."""
 
         def quietly() -> ResultT:
             with printing_to_stderr():
                 return call()
 
-        return self._thread.call(quietly)
+        return self._thread.call(quietly, times)
 
     def _register(self, plugin: Plugin) -> None:
         try:
-            carrier = self._limited(lambda: _carrier(plugin, load(plugin)))
+            carrier = self._limited(lambda: carrier_of(plugin, load(plugin)))
             self._manager.register(carrier, name=plugin.name)
             self._manager.check_pending()
         except (Exception, SystemExit) as error:  # pluggy checks names and arguments of the hooks
@@ -177,8 +177,8 @@ class PluginRunner:
         found = []
         for name, kinds in self._call("artifact_types", {}):
             try:
-                found.append((name, tuple(kind for kind in kinds if isinstance(kind, ArtifactType))))
-            except Exception as error:
+                found.append((name, self._limited(lambda kinds=kinds: artifact_types_of(kinds))))  # type: ignore[misc]
+            except (Exception, SystemExit) as error:  # a generator runs while it is read
                 self.report(name, error)
         return found
 
@@ -187,7 +187,7 @@ class PluginRunner:
         built: dict[str, Any] = {}
         for plugin_name, factories in [*self._call(hook, {}), *brought]:
             try:
-                made = self._limited(lambda factories=factories: _run(factories))  # type: ignore[misc]
+                made = self._limited(lambda factories=factories: built_of(factories))  # type: ignore[misc]
                 for name, one in made.items():
                     if name in built:
                         raise ValueError(f"{hook} already has {printable(name)}")
@@ -196,20 +196,3 @@ class PluginRunner:
             except (Exception, SystemExit) as error:
                 self.report(plugin_name, error)
         return built
-
-
-def _run(factories: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what factories build, by name; what is no factory stays as it is."""
-    return {name: factory() if is_factory(factory) else factory for name, factory in factories.items()}
-
-
-def _carrier(plugin: Plugin, entry: Any) -> object:
-    """Return what pluggy registers: the entry with its hook functions, or one object wrapped in its hook."""
-    if any(hasattr(getattr(entry, name, None), "stemprover_impl") for name in dir(entry)):
-        return entry() if isinstance(entry, type) else entry
-    hook = _HOOK_OF_KIND.get(plugin.kind)
-    if hook is None:
-        raise TypeError(f"entry has no hookimpl functions, which kind {plugin.kind} needs")
-    carrier = ModuleType(plugin.name)
-    setattr(carrier, hook, hookimpl(lambda: {plugin.name: entry}))
-    return carrier

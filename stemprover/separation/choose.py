@@ -8,12 +8,15 @@ from stemprover.errors import OptionError, PluginError
 from stemprover.plugins import Plugin, PluginRunner, installed
 from stemprover.separation.base import Separator
 from stemprover.separation.embedded import EmbeddedSeparator
+from stemprover.separation.guarded import GuardedSeparator
 
 __all__ = ["choose_separator"]
 
 
 def choose_separator(name: str, plugins: Sequence[Plugin] | None = None) -> Separator:
     """Return a separator by name; the code of separator plugins is loaded for other names than the host's only.
+
+    What a plugin makes is handed out behind a guard: see :mod:`stemprover.separation.guarded`.
 
     Raises
     ------
@@ -31,7 +34,7 @@ def choose_separator(name: str, plugins: Sequence[Plugin] | None = None) -> Sepa
     runner = PluginRunner(named or known)
     found = runner.separators()
     if name in found:
-        return _checked(name, found[name])
+        return GuardedSeparator(found[name], name, runner, fetches=_fetches(runner.owner(found[name]), known))
     for fault in runner.faults:
         if fault.name == name:
             fix = f"see 'stemprover plugins info {name}'; --separator light needs nothing"
@@ -44,8 +47,6 @@ def choose_separator(name: str, plugins: Sequence[Plugin] | None = None) -> Sepa
     raise OptionError(f"a separator that is installed ({names})", f"'{name}'", fix)
 
 
-def _checked(name: str, made: object) -> Separator:
-    if isinstance(made, Separator):
-        return made
-    fix = f"'stemprover plugins disable {name}' leaves it out"
-    raise PluginError(f"plugin {name} to give a separator", type(made).__name__, fix)
+def _fetches(owner: str, plugins: Sequence[Plugin]) -> bool:
+    """Tell whether a plugin says that it downloads something when it is first used."""
+    return any(plugin.manifest.download_size_mb > 0 for plugin in plugins if plugin.manifest and plugin.name == owner)
