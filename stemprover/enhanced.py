@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from stemprover import __version__
+from stemprover.consistency import require_cover
 from stemprover.detection.types import Detection
 from stemprover.errors import OptionError, StemSetError
 from stemprover.plugins.loader import Fault
@@ -46,7 +47,7 @@ class Settings:
     generic : bool
         Let the base alone try what no adapter repairs.
     mixture_consistent : bool
-        Make the stems of a set sum to the mixture.
+        Make the stems of a set that hold each part of the song once sum to the mixture.
     vocoder : str
         ``embedded``, ``griffin-lim``, ``input-phase`` or a plugin's.
     """
@@ -98,6 +99,8 @@ class Settings:
             got = " and ".join(str(count) for count in sorted(counts))
             fix = "leave --mixture-consistent out"
             raise StemSetError("stems and mixture with the same channels to sum up", got, fix)
+        if self.mixture_consistent:
+            require_cover(stems)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from stemprover.consistency import share_residue
+from stemprover.consistency import CONTEXT, limit_together, round_together, share_residue
 from stemprover.overlapped import behind
 from stemprover.progress import Progress
 from stemprover.render import Renderer
-from stemprover.stems import Stem, StemSet, Writer, from_difference, limit_difference, written_together
+from stemprover.stems import StemSet, Writer, from_difference, limit_difference, written_together
+from stemprover.stems.samples import to_float
 
 __all__ = ["Rendered", "render_set"]
 
 _BLOCK = 1 << 18
+"""Samples that are worked on at a time, a multiple of the STFT's hop: its frames lie where they would in one piece."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +29,38 @@ class Rendered:
 
     path: Path | None
     native: np.ndarray | None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Block:
+    """The same stretch of all stems: samples as the files hold them, and what is added to them."""
+
+    natives: Sequence[np.ndarray]
+    differences: Sequence[np.ndarray]
+    mixture: np.ndarray | None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Around:
+    """A block with its neighbours: what is computed of it must not depend on where blocks begin and end."""
+
+    before: _Block | None
+    here: _Block
+    after: _Block | None
+
+    def join(self, pick: Callable[[_Block], np.ndarray], reach: int) -> np.ndarray:
+        """One array of the block, with up to ``reach`` samples of its neighbours."""
+        parts = [pick(self.here)]
+        if self.before is not None:
+            parts.insert(0, pick(self.before)[:, -reach:])
+        if self.after is not None:
+            parts.append(pick(self.after)[:, :reach])
+        return np.concatenate(parts, axis=1)
+
+    def cut(self, joined: np.ndarray, reach: int) -> np.ndarray:
+        """The block's own part of what was joined."""
+        first = 0 if self.before is None else min(reach, self.before.natives[0].shape[-1])
+        return joined[:, first : first + self.here.natives[0].shape[-1]]
 
 
 def render_set(
@@ -37,6 +72,8 @@ def render_set(
     progress: Progress,
 ) -> tuple[Rendered, ...]:
     """Add every stem's difference to its input and write the results; either all files appear or none.
+
+    With ``mixture_consistent`` the stems of :meth:`StemSet.cover` sum to the mixture; others are written as they are.
 
     Raises
     ------
@@ -57,40 +94,89 @@ def render_set(
             stack.enter_context(written_together(writers))
             # Left first: every queue is empty before any file gets its name.
             sinks = [stack.enter_context(behind(writer.write)) for writer in writers]
-        for start, stop, differences in _blocks(stems, renderers, mixture_consistent):
-            for stem, difference, sink in zip(members, differences, sinks, strict=True):
-                sink(_apply(stem, start, stop, difference))
-            progress.advance("write", stop - start)
+        for finished in _finished(stems, renderers, mixture_consistent):
+            for native, sink in zip(finished, sinks, strict=True):
+                sink(native)
+            progress.advance("write", finished[0].shape[-1])
     progress.finish("write")
     if outputs is not None:
         return tuple(Rendered(path, None) for path in outputs)
     return tuple(Rendered(None, np.concatenate(blocks, axis=1)) for blocks in kept)
 
 
-def _apply(stem: Stem, start: int, stop: int, difference: np.ndarray) -> np.ndarray:
-    native = stem.read_native(start, stop)
-    if not difference.any():
-        return native
-    limited = limit_difference(stem.read(start, stop), difference, window=max(1, stem.format.sample_rate // 100))
-    return from_difference(native, limited, stem.format.subtype)
+def _finished(stems: StemSet, renderers: Sequence[Renderer], mixture_consistent: bool) -> Iterator[list[np.ndarray]]:
+    """Native samples of all stems, block by block."""
+    formats = [renderer.stem.format for renderer in renderers]
+    cover: list[int] = []
+    blocks = _rendered(stems, renderers, mixture_consistent)
+    if mixture_consistent and stems.mixture is not None:
+        members = stems.cover()
+        cover = [place for place, one in enumerate(renderers) if any(one.stem is member for member in members)]
+        blocks = _shared(blocks, cover)
+    window = max(1, formats[0].sample_rate // 100)
+    for around in _with_neighbours(blocks):
+        alone = [place for place in range(len(formats)) if place not in cover]
+        done = {place: _added(around, place, window, formats[place].subtype) for place in alone}
+        if cover:
+            together = _added_together(around, cover, window, [formats[place].subtype for place in cover])
+            done |= dict(zip(cover, together, strict=True))
+        yield [done[place] for place in range(len(formats))]
 
 
-def _blocks(
-    stems: StemSet, renderers: Sequence[Renderer], mixture_consistent: bool
-) -> Iterator[tuple[int, int, list[np.ndarray]]]:
-    """Differences of all stems for the same stretch of time."""
+def _rendered(stems: StemSet, renderers: Sequence[Renderer], with_mixture: bool) -> Iterator[_Block]:
+    """What the renderers make of all stems."""
     total = renderers[0].stem.format.samples
     streams = [renderer.blocks(_BLOCK) for renderer in renderers]
     for start in range(0, total, _BLOCK):
         stop = min(start + _BLOCK, total)
-        differences = [next(stream) for stream in streams]
-        if mixture_consistent and stems.mixture is not None:
-            repaired = [
-                renderer.stem.read(start, stop) + difference
-                for renderer, difference in zip(renderers, differences, strict=True)
-            ]
-            shares = share_residue(stems.mixture.read(start, stop), repaired)
-            differences = [difference + share for difference, share in zip(differences, shares, strict=True)]
-        yield start, stop, differences
+        mixture = stems.mixture.read(start, stop) if with_mixture and stems.mixture is not None else None
+        natives = [renderer.stem.read_native(start, stop) for renderer in renderers]
+        yield _Block(natives, [next(stream) for stream in streams], mixture)
     for stream in streams:
         next(stream, None)  # lets the last stage report that it is done
+
+
+def _with_neighbours(blocks: Iterable[_Block]) -> Iterator[_Around]:
+    before = None
+    for here, after in itertools.pairwise(itertools.chain(blocks, [None])):
+        assert here is not None
+        yield _Around(before, here, after)
+        before = here
+
+
+def _shared(blocks: Iterable[_Block], cover: Sequence[int]) -> Iterator[_Block]:
+    """Differences that make some of the stems sum to the mixture."""
+    for around in _with_neighbours(blocks):
+        mixture = around.join(lambda block: np.asarray(block.mixture), CONTEXT)
+        repaired = [
+            around.join(lambda block, at=place: to_float(block.natives[at]) + block.differences[at], CONTEXT)
+            for place in cover
+        ]
+        differences = list(around.here.differences)
+        for place, share in zip(cover, share_residue(mixture, repaired), strict=True):
+            differences[place] = differences[place] + around.cut(share, CONTEXT)
+        yield dataclasses.replace(around.here, differences=differences)
+
+
+def _added(around: _Around, place: int, window: int, subtype: str) -> np.ndarray:
+    """One stem with its difference, limited where it would leave full scale."""
+    native = around.here.natives[place]
+    if not around.here.differences[place].any():
+        return native
+    audio = around.join(lambda block: to_float(block.natives[place]), window)
+    limited = limit_difference(audio, around.join(lambda block: block.differences[place], window), window)
+    return from_difference(native, around.cut(limited, window), subtype)
+
+
+def _added_together(
+    around: _Around, cover: Sequence[int], window: int, subtypes: Sequence[str]
+) -> Sequence[np.ndarray]:
+    """The stems that sum to the mixture, limited and rounded so that the sum stays what it is."""
+    natives = [around.here.natives[place] for place in cover]
+    if not any(around.here.differences[place].any() for place in cover):
+        return natives
+    reach = min(_BLOCK, window * (2 * len(cover) - 1))
+    audio = [around.join(lambda block, at=place: to_float(block.natives[at]), reach) for place in cover]
+    differences = [around.join(lambda block, at=place: block.differences[at], reach) for place in cover]
+    limited = [around.cut(one, reach) for one in limit_together(audio, differences, window)]
+    return round_together(natives, limited, subtypes)

@@ -39,7 +39,7 @@ def test_consistent_stems_null_against_the_mixture(base: Path, tmp_path: Path) -
     assert all(result.plan.items for result in results)
     total = sum(result.audio for result in results)
     mixture = soundfile.read(tmp_path / "mix.wav")[0].T
-    assert np.abs(total - mixture).max() <= 3 * 0.51 / 2**23  # each stem is rounded once
+    assert np.abs(total - mixture).max() <= 0.51 / 2**23  # however many stems are rounded
 
 
 def test_real_stems_null_against_their_mixture_to_16_bits(base: Path, tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_real_stems_null_against_their_mixture_to_16_bits(base: Path, tmp_path: 
     assert {soundfile.info(path).subtype for path in outputs} == {"PCM_16"}
     step = 1 / 2**15
     assert np.abs(sum(before) - mixture).max() > 100 * step
-    assert np.abs(sum(after) - mixture).max() <= 3 * 0.51 * step  # each of three stems is rounded once
+    assert np.abs(sum(after) - mixture).max() <= 0.51 * step  # however many stems are rounded
     # The residue holds what toms and cymbals left and what was lost: the quiet hi-hat gets little of the loud kick's.
     changes = [np.sum((new - old) ** 2) for new, old in zip(after, before, strict=True)]
     assert changes[0] < 0.5 * sum(changes)

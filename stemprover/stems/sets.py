@@ -104,17 +104,18 @@ class StemSet:
         else the parts are. A second stem of the same class is called ``vocals-2``. Empty for a stem that came alone.
         """
         others = [other for other in self.stems if other is not stem and not _overlap(stem.stem_class, other)]
-        classes = {other.stem_class for other in others}
-        for total, parts in _PARTS.items():
-            if total in classes:
-                drop = {total} if _COVER[total] <= classes else parts
-                others = [other for other in others if other.stem_class not in drop]
-                classes -= drop
         by_class: dict[str, Stem] = {}
-        for other in others:
+        for other in _each_part_once(others):
             count = sum(known.stem_class == other.stem_class for known in by_class.values()) + 1
             by_class[other.stem_class if count == 1 else f"{other.stem_class}-{count}"] = other
         return by_class
+
+    def cover(self) -> tuple[Stem, ...]:
+        """Return the stems that hold each part of the song once: those that can sum to the mixture.
+
+        A sum and its own parts are told apart as in :meth:`siblings`.
+        """
+        return tuple(_each_part_once(self.stems))
 
     def close(self) -> None:
         """Close all files."""
@@ -128,6 +129,17 @@ class StemSet:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _each_part_once(stems: Sequence[Stem]) -> list[Stem]:
+    """Leave out sums whose parts are there, else those parts."""
+    kept, classes = list(stems), {stem.stem_class for stem in stems}
+    for total, parts in _PARTS.items():
+        if total in classes:
+            drop = {total} if _COVER[total] <= classes else parts
+            kept = [stem for stem in kept if stem.stem_class not in drop]
+            classes -= drop
+    return kept
 
 
 def _overlap(stem_class: str, other: Stem) -> bool:
