@@ -169,3 +169,21 @@ def test_half_strength_is_half_of_the_difference(enhancer: Enhancer) -> None:
     )
     assert 0.01 < np.abs(full).max() < 0.8
     assert np.abs(half - full / 2).max() < 1e-5 * np.abs(full).max() + 1e-7
+
+
+@pytest.mark.parametrize("frequency", [110.0, 997.0])
+def test_segments_that_were_repaired_differently_meet_without_a_click(enhancer: Enhancer, frequency: float) -> None:
+    """A tone is repaired in several segments; the repair bends no more where they meet than inside them."""
+    time = np.arange(9 * RATE) / RATE
+    stem = Stem.from_array(np.tile(0.3 * np.sin(2 * np.pi * frequency * time), (1, 1)).astype(np.float32), RATE)
+    enhanced = enhancer.enhance(stem, dataclasses.replace(SETTINGS, vocoder="embedded"))
+    assert len(enhanced.segments) > 2
+    repair = (enhanced.audio - stem.read(0, time.size))[0]
+    assert np.abs(repair).max() > 1e-3
+    bend = np.abs(np.diff(repair, 2))
+    edges = np.unique([round(edge * RATE) for one in enhanced.segments for edge in (one.start_s, one.stop_s)])
+    edges = edges[(edges > RATE // 10) & (edges < time.size - RATE // 10)]
+    at_joins = np.zeros(bend.size, bool)
+    for edge in edges:
+        at_joins[edge - 300 : edge + 300] = True
+    assert bend[at_joins].max() <= 1.1 * bend[~at_joins].max()
