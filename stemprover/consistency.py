@@ -29,7 +29,7 @@ CONTEXT = SPEC.n_fft
 RESIDUE_LIMIT_DB = -15.0
 """Highest energy of what the stems of a set leave of their mixture, in dB of the mixture's.
 
-What real separators leave lies 20 to 30 dB below the song, a stem that is missing or counted twice rarely more than 12."""
+What separators leave lies 20 to 30 dB below the song, a stem that is missing or counted twice rarely more than 12."""
 
 _BLOCK = 1 << 18
 
@@ -125,7 +125,7 @@ def round_together(
 ) -> list[np.ndarray]:
     """Add differences to native samples; what rounding takes from one stem, the next one gets.
 
-    So the sum of any number of stems is off by what the last one rounds, half a step, and each stem by at most one step.
+    So the sum of any number of stems is off by what the last one rounds, half a step, each stem by at most one step.
 
     Parameters
     ----------

@@ -48,8 +48,19 @@ class _Around:
     here: _Block
     after: _Block | None
 
-    def join(self, pick: Callable[[_Block], np.ndarray], reach: int) -> np.ndarray:
-        """One array of the block, with up to ``reach`` samples of its neighbours."""
+    def audio(self, place: int, reach: int) -> np.ndarray:
+        """A stem as it came, with up to ``reach`` samples of the neighbours."""
+        return self._join(lambda block: to_float(block.natives[place]), reach)
+
+    def difference(self, place: int, reach: int) -> np.ndarray:
+        """What is added to a stem, with up to ``reach`` samples of the neighbours."""
+        return self._join(lambda block: block.differences[place], reach)
+
+    def mixture(self, reach: int) -> np.ndarray:
+        """The mixture, with up to ``reach`` samples of the neighbours."""
+        return self._join(lambda block: np.asarray(block.mixture), reach)
+
+    def _join(self, pick: Callable[[_Block], np.ndarray], reach: int) -> np.ndarray:
         parts = [pick(self.here)]
         if self.before is not None:
             parts.insert(0, pick(self.before)[:, -reach:])
@@ -147,13 +158,9 @@ def _with_neighbours(blocks: Iterable[_Block]) -> Iterator[_Around]:
 def _shared(blocks: Iterable[_Block], cover: Sequence[int]) -> Iterator[_Block]:
     """Differences that make some of the stems sum to the mixture."""
     for around in _with_neighbours(blocks):
-        mixture = around.join(lambda block: np.asarray(block.mixture), CONTEXT)
-        repaired = [
-            around.join(lambda block, at=place: to_float(block.natives[at]) + block.differences[at], CONTEXT)
-            for place in cover
-        ]
+        repaired = [around.audio(place, CONTEXT) + around.difference(place, CONTEXT) for place in cover]
         differences = list(around.here.differences)
-        for place, share in zip(cover, share_residue(mixture, repaired), strict=True):
+        for place, share in zip(cover, share_residue(around.mixture(CONTEXT), repaired), strict=True):
             differences[place] = differences[place] + around.cut(share, CONTEXT)
         yield dataclasses.replace(around.here, differences=differences)
 
@@ -163,8 +170,7 @@ def _added(around: _Around, place: int, window: int, subtype: str) -> np.ndarray
     native = around.here.natives[place]
     if not around.here.differences[place].any():
         return native
-    audio = around.join(lambda block: to_float(block.natives[place]), window)
-    limited = limit_difference(audio, around.join(lambda block: block.differences[place], window), window)
+    limited = limit_difference(around.audio(place, window), around.difference(place, window), window)
     return from_difference(native, around.cut(limited, window), subtype)
 
 
@@ -176,7 +182,7 @@ def _added_together(
     if not any(around.here.differences[place].any() for place in cover):
         return natives
     reach = min(_BLOCK, window * (2 * len(cover) - 1))
-    audio = [around.join(lambda block, at=place: to_float(block.natives[at]), reach) for place in cover]
-    differences = [around.join(lambda block, at=place: block.differences[at], reach) for place in cover]
+    audio = [around.audio(place, reach) for place in cover]
+    differences = [around.difference(place, reach) for place in cover]
     limited = [around.cut(one, reach) for one in limit_together(audio, differences, window)]
     return round_together(natives, limited, subtypes)

@@ -8,7 +8,8 @@ from stemprover.stems.names import STEM_CLASSES, check_stem_class, guess_stem_cl
 from stemprover.stems.samples import from_difference, limit_difference, resample
 from stemprover.stems.sets import StemSet, audio_files, is_audio_name, members
 from stemprover.stems.stem import Stem
-from stemprover.stems.writer import Writer, written_together
+from stemprover.stems.together import written_together
+from stemprover.stems.writer import Writer
 
 __all__ = [
     "STEM_CLASSES",

@@ -7,7 +7,7 @@ import errno
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from stemprover.errors import OutputError
 from stemprover.stems.formats import AudioFormat, output_format, pcm_bits
 
-__all__ = ["Writer", "part_prefix", "written_together"]
+__all__ = ["Writer", "part_prefix"]
 
 
 class Writer:
@@ -27,7 +27,7 @@ class Writer:
 
     Samples go to a hidden temporary file in the target's folder. On a clean exit it is synced to disk and renamed;
     on any exception, Ctrl-C included, it is removed, and so are folders made for it. Several files that belong together
-    are written by :func:`written_together`.
+    are written by :func:`~stemprover.stems.written_together`.
 
     Parameters
     ----------
@@ -208,28 +208,6 @@ class Writer:
         return OutputError(
             f"to write '{self.path}'", f"an error ({reason})", "check free space and permissions; nothing was written"
         )
-
-
-@contextlib.contextmanager
-def written_together(writers: Sequence[Writer]) -> Iterator[None]:
-    """Write several files of which either all appear or none.
-
-    Every file is whole and on disk before the first gets its name. Should giving names fail half-way, those files that
-    were not there before are removed; one that had replaced another (``overwrite``) stays.
-
-    Raises
-    ------
-    OutputError
-        As :class:`Writer`.
-    """
-    with contextlib.ExitStack() as opened:
-        for writer in writers:
-            opened.enter_context(writer)
-        yield
-        for writer in writers:
-            writer.finish()
-        for writer in writers:
-            writer.publish()
 
 
 def part_prefix(name: str) -> str:
