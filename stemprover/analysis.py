@@ -170,12 +170,24 @@ def _checked(scores: _Scores, shape: tuple[int, ...], wanted: set[str] | None) -
 
 
 def _answers(witnesses: Sequence[_Witness], alone: bool) -> tuple[dict[str, CellScores], dict[str, ThresholdRule]]:
-    """Scores of the whole stem, and rules, by artifact, of all detectors that did not fail."""
+    """Scores of the whole stem, and rules, by artifact, of all detectors that did not fail.
+
+    Where several know one artifact, the surer one counts in each cell, and the rule of the first.
+    """
     scores: dict[str, CellScores] = {}
     rules: dict[str, ThresholdRule] = {}
     for witness in witnesses:
         brought = witness.rules(alone)
         if brought is not None:
-            scores |= concatenate_scores(witness.scores)
+            for name, found in concatenate_scores(witness.scores).items():
+                scores[name] = _surer(scores[name], found) if name in scores else found
             rules = {**brought, **rules}
     return scores, {**DEFAULT_RULES, **rules}
+
+
+def _surer(first: CellScores, second: CellScores) -> CellScores:
+    """Take each cell from the detector that is surer of it."""
+    better = second.probability > first.probability
+    return CellScores(
+        np.where(better, second.probability, first.probability), np.where(better, second.severity, first.severity)
+    )

@@ -187,3 +187,12 @@ def test_segments_that_were_repaired_differently_meet_without_a_click(enhancer: 
     for edge in edges:
         at_joins[edge - 300 : edge + 300] = True
     assert bend[at_joins].max() <= 1.1 * bend[~at_joins].max()
+
+
+def test_two_detectors_of_one_artifact_both_count(base: Path) -> None:
+    """Whatever their order, each cell is judged by the one that is surer of it."""
+    low, high = FlagBand(high_hz=2_000.0, severity=0.3), FlagBand(low_hz=6_000.0, severity=0.9)
+    audio = np.random.default_rng(0).normal(0.0, 0.2, (1, 2 * RATE)).astype(np.float32)
+    found = [tiny_enhancer(base, *order).detect(Stem.from_array(audio, RATE)) for order in ((low, high), (high, low))]
+    assert found[0] == found[1]
+    assert sorted(round(one.severity, 2) for one in found[0]) == [0.3, 0.9]

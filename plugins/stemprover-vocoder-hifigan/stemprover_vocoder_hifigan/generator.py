@@ -23,6 +23,7 @@ __all__ = ["ENVIRONMENT", "Generator", "load_generator", "save_generator"]
 
 ENVIRONMENT = "STEMPROVER_HIFIGAN"
 _MEL_KEY = "stemprover_mel"
+_FIX = "name a folder or repository that SpeechT5HifiGan.save_pretrained wrote, or make one: stemprover train vocoder"
 
 
 class Generator(nn.Module):
@@ -90,11 +91,11 @@ def _load(place: str, revision: str, source: str) -> SpeechT5HifiGan:
             )
     except Exception as error:  # transformers, huggingface_hub and safetensors share no error class
         reason = str(error).strip().partition("\n")[0]
-        raise ModelError("a SpeechT5HifiGan with safetensors weights", f"{source} ({reason})", "check it") from error
+        raise ModelError("a SpeechT5HifiGan with safetensors weights", f"{source} ({reason})", _FIX) from error
     misfits = sorted(str(key) for kind in ("missing", "unexpected", "mismatched") for key in report[f"{kind}_keys"])
     if misfits:
         raise ModelError(
-            "the weights of this SpeechT5HifiGan", f"{len(misfits)} misfits in {source}, first {misfits[0]}", "check it"
+            "the weights of this SpeechT5HifiGan", f"{len(misfits)} misfits in {source}, first {misfits[0]}", _FIX
         )
     return network
 
