@@ -189,3 +189,30 @@ def test_every_command_of_the_users_page_is_understood() -> None:
             assert found is not None, line
             command = found
         assert command.make_context(command.name, words)
+
+
+def test_upgrade_takes_the_newest_of_what_came_from_the_index(tmp_path: Path) -> None:
+    environment = Environment(tmp_path / "environment")
+    wheel(environment.index, "acme-hiss", adapter_files("hiss"))
+    assert environment.run("plugins", "install", "hiss", "--registry", company(tmp_path, "hiss")).returncode == 0
+    wheel(environment.index, "acme-hiss", adapter_files("hiss"), version="1.3")
+    again = environment.run("plugins", "install", "hiss")
+    assert again.stdout == "nothing to change: it is all installed\n"
+    newest = environment.run("plugins", "install", "--upgrade", "hiss")  # no registry here knows it
+    assert (newest.returncode, newest.stdout.splitlines()[0]) == (0, "acme-hiss 1.2 -> 1.3")
+
+
+def test_upgrade_of_what_came_from_elsewhere_never_asks_the_index(environment: Environment, tmp_path: Path) -> None:
+    theirs = {"base": {"id": "theirs", "sha256": "c" * 64}}
+    packed = wheel(tmp_path, "acme-crackle", adapter_files("crackle", **theirs))
+    environment.pip("install", "--no-deps", packed)
+    wheel(environment.index, "acme-crackle", adapter_files("crackle"), version="9.0")  # a stranger's, of this name
+    for text in ("crackle", "acme-crackle>=2"):
+        refused = environment.run("plugins", "install", "--upgrade", text)
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+        assert "came from acme-crackle @ file://" in refused.stderr
+    beside = environment.run("plugins", "install", "--upgrade", packed)
+    assert "leave --upgrade out" in beside.stderr
+    doctor = environment.run("plugins", "doctor")
+    assert "  mend:  stemprover plugins uninstall 'acme-crackle'" in doctor.stdout
+    assert environment.run("plugins", "uninstall", "crackle").returncode == 0

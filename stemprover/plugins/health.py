@@ -13,7 +13,7 @@ from pathlib import Path
 from stemprover.errors import AdapterError, PluginError, StemProverError
 from stemprover.plugins.discovery import EMBEDDED, Plugin
 from stemprover.plugins.hashing import verify_files
-from stemprover.plugins.origins import requirement_of
+from stemprover.plugins.origins import came_from_index, requirement_of
 from stemprover.plugins.packages import is_hub_folder
 from stemprover.plugins.state import read_state, state_file
 
@@ -124,7 +124,8 @@ def _mend(plugin: Plugin) -> str:
         damaged = plugin.status != "incompatible" and source
         return f"stemprover plugins install '{source}'" if damaged else _removal(plugin)
     if plugin.status == "incompatible":
-        return f"stemprover plugins install --upgrade '{plugin.distribution}'"
+        newer = f"stemprover plugins install --upgrade '{plugin.distribution}'"
+        return newer if came_from_index(plugin) else _removal(plugin)  # nobody knows of newer ones elsewhere
     if (plugin.folder is not None and plugin.manifest is None) or "has a plugin of this name" in plugin.reason:
         return _removal(plugin)
     again = f"stemprover plugins install --reinstall '{plugin.distribution}'"

@@ -18,7 +18,7 @@ from stemprover.plugins.fields import printable
 from stemprover.plugins.hub import HubSource, install_adapter, read_hub_manifest
 from stemprover.plugins.index import Registry
 from stemprover.plugins.packages import DISTRIBUTION, canonical, is_hub_folder
-from stemprover.plugins.requests import read_request
+from stemprover.plugins.requests import names_a_place, read_request
 from stemprover.plugins.resolver import Change
 from stemprover.plugins.state import enable, read_state
 
@@ -83,12 +83,13 @@ def plan_requests(
     PluginError
         Something cannot be found, read or made to fit together with what is installed; nothing was changed.
     """
-    requests = [read_request(text, known, again=reinstall) for text in texts]
-    requirements = [request.requirement for request in requests if request.requirement]
-    placed = [one for one in requirements if upgrade and ("/" in one or "@" in one)]
+    asked = list(texts)
+    placed = [text for text in asked if upgrade and names_a_place(text)]
     if placed:
-        fix = "a wheel, a folder or an address says itself which version it is"
+        fix = "leave --upgrade out: a wheel, a folder or an address says itself which version it is"
         raise PluginError("names beside --upgrade", printable(placed[0]), fix)
+    requests = [read_request(text, known, again=reinstall, upgrade=upgrade) for text in asked]
+    requirements = [request.requirement for request in requests if request.requirement]
     adapters = [request.hub for request in requests if request.hub]
     return plan(requirements, adapters, upgrade=upgrade, reinstall=reinstall)
 

@@ -9,7 +9,7 @@ from typing import Any
 from stemprover.plugins.discovery import Plugin
 from stemprover.plugins.packages import folder_source, is_hub_folder
 
-__all__ = ["requirement_of"]
+__all__ = ["came_from_index", "requirement_of"]
 
 
 def requirement_of(plugin: Plugin) -> str:
@@ -27,6 +27,11 @@ def requirement_of(plugin: Plugin) -> str:
         return _direct(plugin.distribution, json.loads(text))
     except (metadata.PackageNotFoundError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ""
+
+
+def came_from_index(plugin: Plugin) -> bool:
+    """Tell whether a plugin came from the package index, where newer versions of it are looked for."""
+    return requirement_of(plugin) == f"{plugin.distribution}=={plugin.version}"
 
 
 def _direct(name: str, record: dict[str, Any]) -> str:

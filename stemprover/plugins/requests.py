@@ -9,14 +9,14 @@ import re
 from pathlib import Path
 
 from stemprover.errors import PluginError, PluginNotFoundError
-from stemprover.plugins.discovery import EMBEDDED, installed
+from stemprover.plugins.discovery import EMBEDDED, Plugin, installed
 from stemprover.plugins.fields import printable
 from stemprover.plugins.hub import HubSource, parse_source
 from stemprover.plugins.index import Registry
-from stemprover.plugins.origins import requirement_of
+from stemprover.plugins.origins import came_from_index, requirement_of
 from stemprover.plugins.packages import canonical
 
-__all__ = ["Request", "read_request"]
+__all__ = ["Request", "names_a_place", "read_request"]
 
 _NAMED = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,127})(?P<range>(?:[<>=!~]=?|===)[A-Za-z0-9.,*+!<>=~ -]{1,64})?"
@@ -32,7 +32,12 @@ class Request:
     hub: HubSource | None = None
 
 
-def read_request(text: str, known: Registry, again: bool = False) -> Request:
+def names_a_place(text: str) -> bool:
+    """Tell whether a user named a wheel, a folder or an address rather than a plugin."""
+    return "://" in text or _looks_like_path(text)
+
+
+def read_request(text: str, known: Registry, again: bool = False, upgrade: bool = False) -> Request:
     """Understand one name of ``plugins install``.
 
     Bare names are looked up in the registries and among what is installed; no other name is asked for in the package
@@ -42,13 +47,16 @@ def read_request(text: str, known: Registry, again: bool = False) -> Request:
     ----------
     again : bool
         Of a plugin that is installed, take what is installed rather than what a registry says.
+    upgrade : bool
+        Ask for the newest version of a plugin that is installed, not for the one that is there.
 
     Raises
     ------
     PluginNotFoundError
         No registry knows it, with the nearest name.
     PluginError
-        It is a path that does not exist, or an address of another kind.
+        It is a path that does not exist, an address of another kind, or a plugin of which no other version can be
+        looked for, because it did not come from the package index.
     """
     if text.startswith("hf:"):
         return Request(hub=parse_source(text))
@@ -60,7 +68,7 @@ def read_request(text: str, known: Registry, again: bool = False) -> Request:
     if match:
         name, versions = match["name"], match["range"] or ""
         there = _there(name, versions) if again else ""
-        requirement = there or _registered(name, versions, known) or _there(name, versions)
+        requirement = there or _registered(name, versions, known) or _there(name, versions, upgrade)
         if requirement.startswith("hf:"):
             return Request(hub=parse_source(requirement))
         if requirement:
@@ -83,12 +91,22 @@ def _registered(name: str, versions: str, known: Registry) -> str:
     return ""
 
 
-def _there(name: str, versions: str) -> str:
+def _there(name: str, versions: str, upgrade: bool = False) -> str:
     """What to ask for, for a plugin that is installed: where it came from, or another version of it."""
     for plugin in installed():
         if plugin not in EMBEDDED and (name == plugin.name or canonical(name) == canonical(plugin.distribution)):
-            return plugin.distribution + versions if versions else requirement_of(plugin)
+            return _other_version(plugin, versions) if versions or upgrade else requirement_of(plugin)
     return ""
+
+
+def _other_version(plugin: Plugin, versions: str) -> str:
+    """Another version, from the index if this one is: elsewhere the index may hold a stranger's of the same name."""
+    if came_from_index(plugin):
+        return plugin.distribution + versions
+    source = requirement_of(plugin)
+    fix = "name the new version's address, file or commit: 'stemprover plugins install ADDRESS'"
+    got = f"{plugin.name}, which came from {source or 'an unknown place'}"
+    raise PluginError("a plugin that came from the package index, to look for other versions", got, fix)
 
 
 def _looks_like_path(text: str) -> bool:
