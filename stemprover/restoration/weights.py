@@ -18,7 +18,7 @@ from stemprover.restoration.model import RestorationModel
 from stemprover.restoration.pipeline import StemRestorationPipeline
 from stemprover.spectral.spec import SPEC
 
-__all__ = ["EMBEDDED_BASE", "load_base", "load_pipeline", "save_base"]
+__all__ = ["EMBEDDED_BASE", "forget_origin", "load_base", "load_pipeline", "save_base"]
 
 EMBEDDED_BASE = Path(__file__).parent.parent / "weights" / "base"
 
@@ -30,12 +30,17 @@ def save_base(model: RestorationModel, folder: Path, base_id: str = "stemprover-
         half.unet, half.controlnet, FlowMatchEulerDiscreteScheduler(), conditioner=half.conditioner
     )
     pipeline.save_pretrained(folder, safe_serialization=True)
-    for path in folder.rglob("*.json"):  # diffusers notes where the weights were loaded from: nobody else's business
+    forget_origin(folder)
+    identity = {"id": base_id, "sha256": folder_sha256(folder), "spectral_spec": SPEC.digest()}
+    (folder / "base.json").write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
+
+
+def forget_origin(folder: Path) -> None:
+    """Take out of saved configurations where the weights had been loaded from: that is nobody else's business."""
+    for path in folder.rglob("*.json"):
         told = json.loads(path.read_text(encoding="utf-8"))
         if told.pop("_name_or_path", None) is not None:
             path.write_text(json.dumps(told, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    identity = {"id": base_id, "sha256": folder_sha256(folder), "spectral_spec": SPEC.digest()}
-    (folder / "base.json").write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
 
 
 def load_pipeline(

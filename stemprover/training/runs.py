@@ -16,7 +16,7 @@ from stemprover.data.library import open_libraries
 from stemprover.plugins import base_identity
 from stemprover.restoration.lora import default_targets, inject, save_adapter
 from stemprover.restoration.model import RestorationModel
-from stemprover.restoration.weights import load_base, save_base
+from stemprover.restoration.weights import forget_origin, load_base, save_base
 from stemprover.separation.trained import ARCHITECTURES
 from stemprover.synthesis.embedded import EmbeddedVocoder
 from stemprover.training.dataset import PairBatches
@@ -101,8 +101,13 @@ def train_vocoder(
     if base is not None:
         stage1 = load_base(base)
         stage1.requires_grad_(False)
-    task = VocoderTask(vocoder, stage1, lambda folder: copy.deepcopy(vocoder).half().save_pretrained(folder))
+    task = VocoderTask(vocoder, stage1, lambda folder: _save_vocoder(vocoder, folder))
     return fit(task, *_batches(pairs, numbers), numbers, out, log)
+
+
+def _save_vocoder(vocoder: EmbeddedVocoder, folder: Path) -> None:
+    copy.deepcopy(vocoder).half().save_pretrained(folder)
+    forget_origin(folder)
 
 
 def train_separator(
