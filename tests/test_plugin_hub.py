@@ -16,11 +16,12 @@ from plugin_site import code_plugin, lora
 from plugin_site import plugin_site as plugin_site
 from plugin_wheels import adapter_files, sha256
 
+from stemprover.cli.main import cli
 from stemprover.errors import AdapterError, PluginError
-from stemprover.plugins import adapter_folder, find, installed
+from stemprover.plugins import adapter_folder, find, installed, resolver
 from stemprover.plugins.base import base_identity
 from stemprover.plugins.hub import HubSource, install_adapter, parse_source
-from stemprover.plugins.install import plan, uninstall
+from stemprover.plugins.install import InstallPlan, plan, uninstall
 from stemprover.plugins.lock import differences, write_lock
 
 SOURCE = HubSource("acme/breath", COMMIT)
@@ -36,7 +37,8 @@ def publish(hub: Hub, data: bytes = b"weights", **changes: Any) -> str:
 
 
 @pytest.fixture(name="home")
-def home_folder(site: Path, tmp_path: Path) -> Path:
+def home_folder(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     return tmp_path / "home" / "plugins"
 
 
@@ -175,3 +177,76 @@ def test_command_line_from_the_hub_and_from_its_cache(hub: Hub, home: Path, tmp_
     nothing = run("install", f"hf:acme/other@{COMMIT}", HF_HUB_OFFLINE="1")
     assert (nothing.returncode, nothing.stderr.count("\n")) == (2, 1)
     assert "check the network" in nothing.stderr
+
+
+def test_an_adapter_of_another_repository_does_not_replace_one_of_the_same_name(
+    hub: Hub, home: Path, tmp_path: Path
+) -> None:
+    publish(hub)
+    install_adapter(SOURCE, tmp_path / "cache")
+    theirs = {path.replace("acme/breath/", "evil/breath/"): raw for path, raw in hub.files.items()}
+    hub.files.update(theirs)
+    other = HubSource("evil/breath", COMMIT)
+    for attempt in (lambda: install_adapter(other, tmp_path / "cache"), lambda: plan((), [other])):
+        with pytest.raises(PluginError, match=r"breath, which hf:acme/breath has; run .*uninstall breath"):
+            attempt()
+    assert find("breath").distribution == "hf:acme/breath"
+    assert install_adapter(SOURCE, tmp_path / "cache").status == "ok", "its own repository may replace it"
+    uninstall(["breath"])
+    with pytest.raises(PluginError, match="one adapter of the name breath"):
+        plan((), [SOURCE, other])
+    assert len(plan((), [SOURCE, SOURCE]).adapters) == 1
+
+
+def test_a_name_of_the_hosts_own_cannot_be_taken(hub: Hub, home: Path, tmp_path: Path) -> None:
+    publish(hub)
+    manifest = json.loads(hub.files["acme/breath/stemprover.json"])
+    hub.files["acme/breath/stemprover.json"] = json.dumps({**manifest, "name": "embedded"}).encode()
+    with pytest.raises(PluginError, match="embedded, which is a part of stemprover; ask its author"):
+        install_adapter(SOURCE, tmp_path / "cache")
+
+
+def test_what_does_not_fit_is_refused_when_it_is_planned(hub: Hub, home: Path) -> None:
+    publish(hub, base={"id": "theirs", "sha256": "c" * 64})
+    with pytest.raises(PluginError, match=r"trained for base theirs.*name another commit"):
+        plan((), [SOURCE])
+
+
+def test_files_are_fetched_before_the_installer_changes_anything(
+    hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(hub)
+    del hub.files["acme/breath/adapter/adapter_model.safetensors"]
+    monkeypatch.setattr(resolver, "apply", lambda *arguments, **options: pytest.fail("pip was run"))
+    change = resolver.Change("acme-hiss", "", "1.2")
+    with pytest.raises(AdapterError, match="adapter_model"):
+        InstallPlan(("acme-hiss",), (SOURCE,), (change,)).apply()
+
+
+def test_when_the_installer_refuses_nothing_is_removed(
+    hub: Hub, home: Path, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(hub)
+    install_adapter(SOURCE, tmp_path / "cache")
+    lora(site, "hiss", base=base_identity()._asdict())
+
+    def refuse(names: object) -> None:
+        raise PluginError("pip to find a way", "none", "try again")
+
+    monkeypatch.setattr(resolver, "uninstall", refuse)
+    with pytest.raises(PluginError, match="pip to find a way"):
+        uninstall(["breath", "hiss"])
+    assert find("breath").status == "ok"
+
+
+def test_sync_checks_all_plans_before_it_carries_out_the_first(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    harmless = InstallPlan(("acme-hiss",), (), (resolver.Change("acme-hiss", "", "1.2"),))
+    greedy = InstallPlan(("acme-greedy",), (), (resolver.Change("torch", "2.9", "99.0"),))
+    monkeypatch.setattr(resolver, "apply", lambda *arguments, **options: pytest.fail("pip was run"))
+    monkeypatch.setattr("stemprover.plugins.lock.read_lock", lambda path: ())
+    monkeypatch.setattr("stemprover.plugins.lock.plan_sync", lambda locked: [harmless, greedy])
+    with pytest.raises(PluginError, match=r"torch 2\.9 -> 99\.0"):
+        cli.main(["plugins", "sync"], standalone_mode=False)
+    assert capsys.readouterr().out == "acme-hiss 1.2: new\ntorch 2.9 -> 99.0\n"

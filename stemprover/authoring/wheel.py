@@ -42,7 +42,8 @@ def build_wheel(project: Path, out: Path) -> Path:
         if done.returncode or len(wheels) != 1:
             lines = (done.stderr or done.stdout).strip().splitlines()
             reason = lines[-1] if lines else f"exit code {done.returncode}"
-            raise PluginError(f"{' '.join(command[:4])} to build a wheel of {project}", reason, "mend the project")
+            fix = f"mend the project; 'stemprover plugins validate {project}' says what else is wrong"
+            raise PluginError(f"{' '.join(command[:4])} to build a wheel of {project}", reason, fix)
         out.mkdir(parents=True, exist_ok=True)
         return Path(shutil.copy2(wheels[0], out))
 

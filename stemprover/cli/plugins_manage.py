@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +55,7 @@ def install(
     for remark in (*known.conflicts, *known.notes):
         click.echo(f"stemprover: warning: {remark}", err=True)
     plan = plan_requests(names, known, upgrade=upgrade, reinstall=reinstall)
-    context.exit(_carry_out(plan, allow_host_changes, dry_run))
+    context.exit(_carry_out([plan], allow_host_changes, dry_run))
 
 
 @click.command()
@@ -162,25 +162,28 @@ def sync(context: click.Context, path: Path | None, allow_host_changes: bool, dr
 
     locked = read_lock(path)
     plans = plan_sync(locked)
-    codes = [_carry_out(plan, allow_host_changes, dry_run) for plan in plans]
+    code = _carry_out(plans, allow_host_changes, dry_run)
     if not dry_run:
         settle(locked)
     if not plans:
         click.echo(f"all {len(locked)} plugins are as locked")
-    context.exit(max(codes, default=0))
+    context.exit(code)
 
 
-def _carry_out(plan: InstallPlan, allow_host_changes: bool, dry_run: bool) -> int:
-    """Show a plan and carry it out; returns the exit code."""
-    for change in plan.changes:
-        click.echo(str(change))
-    if not plan.changes:
-        click.echo("nothing to change: it is all installed")
+def _carry_out(plans: Sequence[InstallPlan], allow_host_changes: bool, dry_run: bool) -> int:
+    """Show plans, check all of them, and only then carry them out; returns the exit code."""
+    for plan in plans:
+        for change in plan.changes:
+            click.echo(str(change))
+        if not plan.changes:
+            click.echo("nothing to change: it is all installed")
     if not allow_host_changes:
-        plan.require_host_unchanged()
-    if dry_run or not plan.changes:
+        for plan in plans:
+            plan.require_host_unchanged()
+    if dry_run:
         return 0
-    return _show(plan.apply(), [change.name for change in plan.changes])
+    applied = [_show(plan.apply(), [change.name for change in plan.changes]) for plan in plans if plan.changes]
+    return max(applied, default=0)
 
 
 def _show(plugins: Iterable[Plugin], names: Iterable[str]) -> int:

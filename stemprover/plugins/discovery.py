@@ -16,7 +16,7 @@ from stemprover.plugins.packages import Package, installed_packages
 from stemprover.plugins.state import State, read_state
 from stemprover.plugins.versions import version_in_range
 
-__all__ = ["EMBEDDED", "Plugin", "claims", "describe", "find", "installed"]
+__all__ = ["EMBEDDED", "Plugin", "claims", "describe", "find", "installed", "misfit"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,11 +67,17 @@ def _embedded(name: str, summary: str, kind: str = "vocoder", stems: tuple[str, 
     return Plugin(name, kind, __version__, "ok", "", (), stems, "stemprover", "Apache-2.0", summary)
 
 
+def _light_stems() -> tuple[str, ...]:
+    """Without its weights the separator makes do with median filters, which tell drums from the rest."""
+    has_weights = (Path(__file__).parent.parent / "weights" / "separator" / "config.json").is_file()
+    return ("drums", "bass", "other", "vocals") if has_weights else ("drums", "other")
+
+
 EMBEDDED = (
     _embedded("embedded", "Phase-aware iSTFT vocoder that ships with the host"),
     _embedded("griffin-lim", "Reference: phase by Griffin-Lim iteration"),
     _embedded("input-phase", "Reference: restored magnitude with the input's phase"),
-    _embedded("light", "Small separator that ships with the host", "separator", ("drums", "bass", "other", "vocals")),
+    _embedded("light", "Small separator that ships with the host", "separator", _light_stems()),
 )
 
 
@@ -162,7 +168,10 @@ def describe(package: Package, base: BaseIdentity | None = None) -> Plugin:
     )
     if package.data_only and manifest.kind != "lora":
         return dataclasses.replace(plugin, status="broken", reason="this folder is for adapters; install code with pip")
-    for status, reason in (("incompatible", _mismatch(plugin, manifest, base)), ("broken", _missing_file(plugin))):
+    for status, reason in (
+        ("incompatible", misfit(manifest, plugin.distribution, base)),
+        ("broken", _missing_file(plugin)),
+    ):
         if reason:
             return dataclasses.replace(plugin, status=status, reason=reason)
     return dataclasses.replace(plugin, status="ok")
@@ -177,9 +186,9 @@ def _foreign(unknown: Plugin, data: dict[str, Any], api: int) -> Plugin:
     return dataclasses.replace(unknown, name=name, status="incompatible", reason=reason)
 
 
-def _mismatch(plugin: Plugin, manifest: Manifest, base: BaseIdentity) -> str:
+def misfit(manifest: Manifest, distribution: str, base: BaseIdentity) -> str:
     """Return why a plugin does not fit this host and base; empty when it does."""
-    newer = f"install another version of {plugin.distribution}"
+    newer = f"install another version of {distribution}"
     if not version_in_range(__version__, manifest.host):
         return f"made for stemprover {manifest.host}, this is {__version__}; {newer} or of stemprover"
     if manifest.hook_api not in (0, HOOK_API):

@@ -16,19 +16,30 @@ import tempfile
 from pathlib import Path
 
 from stemprover.errors import AdapterError, PluginError
-from stemprover.plugins.discovery import Plugin, describe
+from stemprover.plugins.base import base_identity
+from stemprover.plugins.discovery import EMBEDDED, Plugin, describe, installed, misfit
 from stemprover.plugins.fields import printable
 from stemprover.plugins.hashing import file_sha256, verify_files
 from stemprover.plugins.manifest import MANIFEST_NAME, Manifest, read_manifest
-from stemprover.plugins.packages import ORIGIN_NAME, Package, folder_package, user_folder
+from stemprover.plugins.packages import ORIGIN_NAME, Package, folder_package, folder_source, is_hub_folder, user_folder
 
-__all__ = ["HubSource", "fetch", "install_adapter", "parse_source", "read_hub_manifest"]
+__all__ = [
+    "HubSource",
+    "fetch",
+    "fetch_adapter",
+    "install_adapter",
+    "parse_source",
+    "read_hub_manifest",
+    "require_free_name",
+]
 
 _SOURCE = re.compile(
     r"hf:(?P<repository>[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})@(?P<revision>[0-9a-f]{40})"
     r"(?:#sha256=(?P<sha256>[0-9a-f]{64}))?",
     re.ASCII,
 )
+
+_ANOTHER = "nothing was changed; name another commit, or see 'stemprover plugins search'"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -87,13 +98,58 @@ def read_hub_manifest(source: HubSource, cache_dir: Path | None = None) -> Manif
     Raises
     ------
     AdapterError, ManifestError, PluginError
-        It cannot be fetched, is invalid, or describes something else than an adapter with its weights beside it.
+        It cannot be fetched, is invalid, describes something else than an adapter with its weights beside it, or an
+        adapter that does not fit this host and base.
     """
     manifest = read_manifest(fetch(source, MANIFEST_NAME, source.sha256, cache_dir).parent)
     if manifest.kind != "lora":
         raise PluginError(f"an adapter in {source}", f"kind {manifest.kind}", "code comes as a package, with pip")
     if manifest.weights is None or not manifest.weights.path:
         raise PluginError(f"weights in {source}", "a manifest that names another place", "install that package instead")
+    reason = misfit(manifest, f"hf:{source.repository}", base_identity())
+    if reason:
+        raise PluginError(f"{source} to fit this host", reason, _ANOTHER)
+    return manifest
+
+
+def require_free_name(source: HubSource, name: str) -> Plugin | None:
+    """Check that an adapter may have its name; returns the plugin that it replaces, an older commit of its own.
+
+    Raises
+    ------
+    PluginError
+        A part of the host, a package, or an adapter of another repository has it.
+    """
+    place = user_folder() / name
+    for old in installed():
+        if old.name != name and old.folder != place:
+            continue
+        if old in EMBEDDED:
+            fix = "ask its author for another name, or use it from a folder with --adapter FOLDER"
+            raise PluginError(f"a new name for {source}", f"{name}, which is a part of stemprover", fix)
+        if old.folder is None or not is_hub_folder(old.folder):
+            fix = f"run 'stemprover plugins uninstall {old.distribution}' first"
+            raise PluginError(f"a new name for {source}", f"{name}, which {old.distribution} has", fix)
+        theirs = folder_source(old.folder).partition("@")[0]
+        if theirs != f"hf:{source.repository}":
+            fix = f"run 'stemprover plugins uninstall {name}' first"
+            raise PluginError(f"a new name for {source}", f"{name}, which {theirs or 'an unknown repository'} has", fix)
+        return old
+    return None
+
+
+def fetch_adapter(source: HubSource, cache_dir: Path | None = None) -> Manifest:
+    """Fetch all files of an adapter into the hub's cache and compare them; nothing is installed.
+
+    Raises
+    ------
+    AdapterError, ManifestError, PluginError
+        As :func:`read_hub_manifest`, or a file is not the one that the manifest names.
+    """
+    manifest = read_hub_manifest(source, cache_dir)
+    assert manifest.weights is not None
+    for name, sha256 in manifest.files.items():
+        fetch(source, f"{manifest.weights.path}/{name}", sha256, cache_dir)
     return manifest
 
 
@@ -105,9 +161,10 @@ def install_adapter(source: HubSource, cache_dir: Path | None = None) -> Plugin:
     Raises
     ------
     AdapterError, ManifestError, PluginError
-        As :func:`read_hub_manifest`, or it does not fit this host, or a file is not the one that the manifest names.
+        As :func:`read_hub_manifest` and :func:`require_free_name`, or a file is not the one that the manifest names.
     """
     manifest = read_hub_manifest(source, cache_dir)
+    require_free_name(source, manifest.name)
     assert manifest.weights is not None
     home = user_folder()
     try:
@@ -133,7 +190,7 @@ def install_adapter(source: HubSource, cache_dir: Path | None = None) -> Plugin:
 def _usable(package: Package) -> Plugin:
     plugin = describe(package)
     if plugin.status != "ok":
-        raise PluginError(f"{plugin.distribution} to fit this host", plugin.reason, "nothing was changed")
+        raise PluginError(f"{plugin.distribution} to fit this host", plugin.reason, _ANOTHER)
     verify_files(plugin)
     return plugin
 

@@ -15,7 +15,7 @@ from stemprover.errors import PluginError, PluginNotFoundError
 from stemprover.plugins import resolver
 from stemprover.plugins.discovery import EMBEDDED, Plugin, installed
 from stemprover.plugins.fields import printable
-from stemprover.plugins.hub import HubSource, install_adapter, read_hub_manifest
+from stemprover.plugins.hub import HubSource, fetch_adapter, install_adapter, read_hub_manifest, require_free_name
 from stemprover.plugins.index import Registry
 from stemprover.plugins.packages import DISTRIBUTION, canonical, is_hub_folder
 from stemprover.plugins.requests import names_a_place, read_request
@@ -66,6 +66,8 @@ class InstallPlan:
         PluginError
             The installer failed, or an adapter cannot be fetched; what was there before is still there.
         """
+        for source in self.adapters:
+            fetch_adapter(source)  # what can fail does so before anything is changed
         if self.requirements and any(not change.name.startswith("hf:") for change in self.changes):
             resolver.apply(self.requirements, _kept(), self.changes, upgrade=self.upgrade, reinstall=self.reinstall)
         fetched = [install_adapter(source) for source in self.adapters]
@@ -98,16 +100,18 @@ def plan(
     requirements: Sequence[str], adapters: Sequence[HubSource], *, upgrade: bool = False, reinstall: bool = False
 ) -> InstallPlan:
     """Plan the installation of requirements and adapters; as :func:`plan_requests`."""
+    adapters = list(dict.fromkeys(adapters))
     changes: list[Change] = []
     if requirements:
         changes += resolver.resolve(requirements, _kept(), upgrade=upgrade, reinstall=reinstall)
-    there = {plugin.name: plugin for plugin in installed()}
+    named: dict[str, HubSource] = {}
     for source in adapters:
         name = read_hub_manifest(source).name
-        old = there.get(name)
-        if old is not None and not (old.folder and is_hub_folder(old.folder)):
-            fix = f"run 'stemprover plugins uninstall {old.distribution}' first"
-            raise PluginError(f"a new name for {source}", f"{name}, which {old.distribution} has", fix)
+        other = named.setdefault(name, source)
+        if other != source:
+            fix = "install one of the two"
+            raise PluginError(f"one adapter of the name {name}", f"{other} and {source}", fix)
+        old = require_free_name(source, name)
         changes.append(Change(f"hf:{source.repository}", old.version if old else "", source.revision[:12]))
     return InstallPlan(tuple(requirements), tuple(adapters), tuple(changes), upgrade, reinstall)
 
@@ -126,10 +130,10 @@ def uninstall(names: Iterable[str]) -> tuple[Plugin, ...]:
     chosen = [_removable(name, known) for name in names]
     folders = {plugin.folder for plugin in chosen if plugin.folder and is_hub_folder(plugin.folder)}
     packages = {plugin.distribution for plugin in chosen if plugin.folder not in folders}
+    if packages:  # the installer may refuse; then nothing is gone
+        resolver.uninstall(sorted(packages))
     for folder in folders:
         _remove_folder(folder)
-    if packages:
-        resolver.uninstall(sorted(packages))
     left = [plugin for plugin in installed() if plugin.folder in folders or plugin.distribution in packages]
     if left:
         where = str(left[0].folder or "a folder outside this environment")
@@ -152,7 +156,8 @@ def _removable(name: str, known: Sequence[Plugin]) -> Plugin:
     if len(distributions) > 1:
         raise PluginError(f"one plugin of the name {name}", " and ".join(distributions), "name the distribution")
     if chosen[0] in EMBEDDED:
-        raise PluginError("a plugin that was installed", f"{name}, a part of stemprover", "leave it")
+        fix = "it goes with stemprover itself; 'stemprover plugins list' shows what can be removed"
+        raise PluginError("a plugin that was installed", f"{name}, a part of stemprover", fix)
     return chosen[0]
 
 

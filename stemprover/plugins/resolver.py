@@ -29,6 +29,10 @@ PROTECTED = ("stemprover", "torch")
 
 _UV_LINE = re.compile(r"\s*([+~-])\s+([A-Za-z0-9][\w.-]*)(?:==| @ )(\S+)(?:\s+\(from .+\))?", re.ASCII)
 _WHEEL_VERSION = re.compile(r".*/[^/]+?-([^-/]+)(?:-[^-/]+){3,4}\.whl")
+_NEXT = {
+    "install": "see what is installed with 'stemprover plugins list', or ask for another version with NAME==VERSION",
+    "uninstall": "leave it out with 'stemprover plugins disable NAME', or delete its folders in site-packages",
+}
 _VERSION = re.compile(r"[A-Za-z0-9.!+_-]+", re.ASCII)
 
 
@@ -147,7 +151,8 @@ def _run(verb: str, arguments: Sequence[str]) -> subprocess.CompletedProcess[str
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         tool = "pip" if _has_pip() else "uv"
-        raise PluginError(f"{tool} {verb} to find a way", _reason(done.stderr or done.stdout), "nothing was changed")
+        fix = f"nothing was changed; {_NEXT[verb]}"
+        raise PluginError(f"{tool} {verb} to find a way", _reason(done.stderr or done.stdout), fix)
     return done
 
 

@@ -114,7 +114,8 @@ def attach(model: nn.Module, name: str, config: LoraConfig, tensors: Mapping[str
         result = set_peft_model_state_dict(model, dict(tensors), adapter_name=name, low_cpu_mem_usage=True)
         left = [*result.unexpected_keys, *(key for key in result.missing_keys if f".{name}." in key)]
         if left:
-            raise AdapterError("weights that PEFT can place", f"{len(left)} it cannot, first {left[0]}", "report this")
+            fix = "use it with the base that it was trained for, or write it again with 'stemprover plugins pack'"
+            raise AdapterError("weights that PEFT can place", f"{len(left)} it cannot, first {left[0]}", fix)
     for module, layer in adapted(model).items():
         if module not in before:  # PEFT leaves new wrappers in training mode, which turns dropout on
             layer.train(layer.get_base_layer().training)
