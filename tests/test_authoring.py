@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from stemprover.plugins import base_identity, file_sha256, parse_manifest, read_
 from stemprover.plugins.card import metrics_table
 from stemprover.restoration import lora
 from stemprover.restoration.lora_file import PREFIX, WEIGHTS_FILE
+from stemprover.restoration.lora_spec import spec_from_config
 
 ROOT = Path(__file__).parent.parent
 
@@ -273,6 +275,57 @@ def test_files_of_other_trainers_come_in_with_their_alpha(trained: Path, tmp_pat
     }
     assert json.loads((folder / "adapter_config.json").read_text())["lora_alpha"] == 2.0
     assert errors(pack_project(Project("lora", "foreign", artifacts=("bleed",)), folder, tmp_path)) == ""
+
+
+def imported_scales(trained: Path, tmp_path: Path, settings: dict[str, object]) -> dict[str, float]:
+    """Import a file of diffusers' with these settings; returns the scale of every layer as PEFT computes it."""
+    plain, _ = renamed(load_file(trained / WEIGHTS_FILE), "diffusers", 2.0)
+    save_file(plain, tmp_path / "foreign.safetensors", {"lora_adapter_metadata": json.dumps(settings)})
+    folder = import_adapter(tmp_path / "foreign.safetensors", tmp_path / "imported")
+    spec = spec_from_config(json.loads((folder / "adapter_config.json").read_text()), "the import")
+    ranks = {key.rpartition(".lora_A")[0]: value.shape[0] for key, value in plain.items() if ".lora_A." in key}
+    assert not spec.use_rslora
+    return {module: spec.plain_alpha_of(module, rank) / rank for module, rank in ranks.items()}
+
+
+def test_each_model_of_a_diffusers_file_keeps_its_alpha(trained: Path, tmp_path: Path) -> None:
+    scales = imported_scales(trained, tmp_path, {"unet.lora_alpha": 2, "controlnet.lora_alpha": 4})
+    rank = json.loads((trained / "adapter_config.json").read_text())["r"]
+    assert {scale for module, scale in scales.items() if module.startswith("unet.")} == {2 / rank}
+    assert {scale for module, scale in scales.items() if module.startswith("controlnet.")} == {4 / rank}
+
+
+def test_alpha_patterns_and_rank_stabilised_scales_are_kept(trained: Path, tmp_path: Path) -> None:
+    settings = {f"{part}.lora_alpha": 2 for part in ("unet", "controlnet")}
+    pattern = {"unet.alpha_pattern": {"to_q": 8.0}}
+    scales = imported_scales(trained, tmp_path, {**settings, **pattern, "controlnet.use_rslora": True})
+    rank = json.loads((trained / "adapter_config.json").read_text())["r"]
+    assert any(module.endswith("to_q") and module.startswith("unet.") for module in scales)
+    for module, scale in scales.items():
+        expected = 2 / math.sqrt(rank) if module.startswith("controlnet.") else 2 / rank
+        if module.startswith("unet.") and module.endswith(".to_q"):
+            expected = 8 / rank
+        assert scale == pytest.approx(expected), module
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        ({"lora_adapter_metadata": json.dumps({"unet.lora_alpha": 2, "unet.use_dora": True})}, "plain LoRA.*use_dora"),
+        ({"lora_adapter_metadata": json.dumps({"unet.r": 2})}, "lora_alpha of unet"),
+        ({"lora_adapter_metadata": json.dumps({"unet.lora_alpha": "much"})}, "a number above 0 as alpha"),
+        ({"lora_adapter_metadata": "[1]"}, "a readable header"),
+        ({"ss_network_alpha": "2", "ss_network_args": json.dumps({"dora_wd": "True"})}, "plain LoRA.*dora_wd"),
+        ({"ss_network_alpha": "2", "ss_network_args": json.dumps({"rs_lora": True})}, "plain LoRA.*rs_lora"),
+    ],
+)
+def test_scales_that_cannot_be_kept_are_refused(
+    trained: Path, tmp_path: Path, header: dict[str, str], reason: str
+) -> None:
+    plain, _ = renamed(load_file(trained / WEIGHTS_FILE), "diffusers", 2.0)
+    save_file(plain, tmp_path / "foreign.safetensors", header)
+    with pytest.raises(AdapterError, match=reason):
+        import_adapter(tmp_path / "foreign.safetensors", tmp_path / "out")
 
 
 def test_imports_that_cannot_be_trusted_are_refused(trained: Path, tmp_path: Path) -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from stemprover.authoring.scales import stated_alphas
 from stemprover.errors import AdapterError
 from stemprover.plugins import BaseIdentity, base_identity, folder_sha256
 
 __all__ = ["base_in", "import_adapter", "new_adapter"]
 
-_DIFFUSERS_CONFIG = "lora_adapter_metadata"
 _PICKLES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
 
 
@@ -72,10 +70,15 @@ def import_adapter(file: Path, folder: Path, *, alpha: float | None = None, base
     from stemprover.restoration.weights import load_base
 
     tensors, header = _read(file)
-    stated = _stated_alpha(header)
-    if alpha is not None and stated is not None and alpha != stated:
-        raise AdapterError(f"the alpha that {file} states, {stated:g}", f"{alpha:g}", "leave --alpha out")
-    config, weights = convert_state_dict(tensors, load_base(base), alpha=stated if alpha is None else alpha)
+    stated = stated_alphas(header, tensors, file.name)
+    known = {*stated.by_module.values(), *([] if stated.usual is None else [stated.usual])}
+    other = sorted(known - {alpha})
+    if alpha is not None and other:
+        listed = ", ".join(f"{value:g}" for value in other)
+        raise AdapterError(f"the alpha that {file} states, {listed}", f"{alpha:g}", "leave --alpha out")
+    config, weights = convert_state_dict(
+        tensors, load_base(base), network_alphas=stated.by_module, alpha=stated.usual if alpha is None else alpha
+    )
     write_adapter(folder, config, weights, {"base_sha256": base_in(base).sha256, "imported_from": file.name})
     return folder
 
@@ -88,18 +91,3 @@ def _read(file: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
             return {key: opened.get_tensor(key) for key in opened.keys()}, dict(opened.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise AdapterError("a whole safetensors file", f"{file} ({error})", "download it again") from error
-
-
-def _stated_alpha(header: Mapping[str, str]) -> float | None:
-    """Return the alpha of all layers as the file's header states it: diffusers' PEFT configurations, or kohya's key."""
-    found: set[float] = set()
-    try:
-        config: dict[str, Any] = json.loads(header.get(_DIFFUSERS_CONFIG, "{}"))
-        found = {float(value) for key, value in config.items() if key.split(".")[-1] == "lora_alpha"}
-        if "ss_network_alpha" in header:
-            found.add(float(header["ss_network_alpha"]))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise AdapterError("a readable header", f"{type(error).__name__}: {error}", "export the file again") from error
-    if len(found) > 1:
-        raise AdapterError("one alpha for all layers", f"{sorted(found)} in the header", "convert it with PEFT first")
-    return next(iter(found), None)

@@ -11,11 +11,13 @@ import dataclasses
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from stemprover.errors import AdapterError
 
 __all__ = ["LoraSpec", "spec_from_config"]
+
+NumberT = TypeVar("NumberT", int, float)
 
 # Names as PEFT and diffusers write them, "^unet\\.conv_in" at most: matched as patterns, they cost linear time.
 _PATTERN = re.compile(r"\^?(\w|-|\\?\.)+")
@@ -60,10 +62,12 @@ class LoraSpec:
 
     def rank_of(self, module: str) -> int:
         """Rank of one module, by PEFT's rule: the first pattern that matches the end of the name wins."""
-        for pattern, rank in self.rank_pattern.items():
-            if re.match(rf"(.*\.)?({pattern})$", module):
-                return rank
-        return self.rank
+        return _first(self.rank_pattern, module, self.rank)
+
+    def plain_alpha_of(self, module: str, rank: int) -> float:
+        """Alpha that gives one module of this rank, in plain LoRA, the scale that is meant here."""
+        alpha = _first(self.alpha_pattern, module, self.alpha)
+        return alpha * math.sqrt(rank) if self.use_rslora else alpha
 
 
 def spec_from_config(raw: Mapping[str, Any], source: str) -> LoraSpec:
@@ -86,6 +90,11 @@ def spec_from_config(raw: Mapping[str, Any], source: str) -> LoraSpec:
         alpha_pattern={name: _alpha(v, name, source) for name, v in _pattern(raw, "alpha_pattern", source).items()},
         use_rslora=bool(raw.get("use_rslora", False)),
     )
+
+
+def _first(patterns: Mapping[str, NumberT], module: str, usual: NumberT) -> NumberT:
+    matching = (value for pattern, value in patterns.items() if re.match(rf"(.*\.)?({pattern})$", module))
+    return next(matching, usual)
 
 
 def _listed(module: str, names: tuple[str, ...]) -> bool:
