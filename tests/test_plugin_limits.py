@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -13,9 +14,10 @@ from plugin_site import code_plugin, listed
 from plugin_site import plugin_site as plugin_site
 
 from stemprover.errors import OptionError
-from stemprover.plugins import PluginRunner
+from stemprover.plugins import PluginRunner, limits
 from stemprover.plugins.limits import TIME_LIMIT_S, LimitedThread, time_limit
 from stemprover.plugins.output import printing_to_stderr
+from stemprover.separation.guarded import FETCHING, SEPARATING
 
 LIMIT_S = 2.0
 """Long for what returns at once, and what hangs would hang for ever."""
@@ -83,6 +85,21 @@ def test_the_thread_ends_with_its_owner() -> None:
 def test_limit_of_the_environment(monkeypatch: pytest.MonkeyPatch, text: str, limit: float) -> None:
     monkeypatch.setenv("STEMPROVER_PLUGIN_TIMEOUT", text)
     assert time_limit() == limit
+
+
+@pytest.mark.parametrize("page", ["authors.md", "security.md"])
+def test_the_pages_say_how_long_a_call_may_take(page: str) -> None:
+    text = (Path(__file__).parent.parent / "docs" / "plugins" / page).read_text(encoding="utf-8")
+    assert re.findall(r"(?:given|not answered) (?:up )?after (\S+ \S+?)[\s,]", " ".join(text.split())) == [
+        f"{TIME_LIMIT_S:g} seconds"
+    ]
+
+
+def test_the_page_says_how_long_separators_and_the_end_may_take() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "plugins" / "security.md").read_text(encoding="utf-8")
+    assert (SEPARATING, FETCHING, FETCHING * TIME_LIMIT_S) == (6, 24, 2 * 3600)
+    for words in ("six times as long", "24 times as long, two hours", f"waits up to {limits._FAREWELL_S:g} seconds"):
+        assert words in " ".join(text.split())
 
 
 @pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf"])
