@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
 
 from stemprover.data.pairs import PairAudio, write_pair
 from stemprover.detection import Detection
@@ -18,6 +19,7 @@ from stemprover.spectral.spec import SPEC
 from stemprover.synthesis.embedded import load_embedded
 from stemprover.training.dataset import FRAMES, SAMPLES, PairBatches
 from stemprover.training.detected import DETECTIONS, detect_pairs, read_detections
+from stemprover.training.losses import scaled_error_ratio
 from stemprover.training.runs import train_base, train_lora, train_vocoder
 from stemprover.training.variation import Variation
 
@@ -143,6 +145,17 @@ def test_the_installed_detectors_examine_each_pair_once(pairs: Path) -> None:
     assert detect_pairs(pairs) == 4
     assert detect_pairs(pairs) == 0
     assert sorted(read_detections(pairs)) == ["train-000000", "train-000001", "validation-000000", "validation-000001"]
+
+
+def test_the_scaled_error_ratio_is_the_gain_of_si_sdr() -> None:
+    torch.manual_seed(0)
+    clean = torch.randn(2, 50, 20, dtype=torch.complex64)
+    degraded, estimate = clean + 0.5 * torch.randn_like(clean), 2.0 * clean + 0.3 * torch.randn_like(clean)
+    flat = [torch.view_as_real(spectrum).flatten(1) for spectrum in (clean, degraded, estimate)]
+    before, after = (scale_invariant_signal_distortion_ratio(one, flat[0]) for one in flat[1:])
+    found = -10.0 * scaled_error_ratio(estimate, clean, degraded, floor=0.0)
+    torch.testing.assert_close(found, after - before, rtol=0.0, atol=0.01)
+    assert torch.allclose(scaled_error_ratio(0.1 * degraded, clean, degraded), torch.zeros(2), atol=1e-4)
 
 
 def weights_of(model: torch.nn.Module) -> torch.Tensor:

@@ -9,7 +9,14 @@ from stemprover.spectral.phase import unit
 from stemprover.spectral.spec import SPEC
 from stemprover.spectral.stft import power
 
-__all__ = ["error_ratio", "gain_error_ratio", "multi_resolution", "perceptual_weight", "phase_coherence"]
+__all__ = [
+    "error_ratio",
+    "gain_error_ratio",
+    "multi_resolution",
+    "perceptual_weight",
+    "phase_coherence",
+    "scaled_error_ratio",
+]
 
 _RESOLUTIONS = ((512, 128), (4096, 1024))
 
@@ -24,6 +31,22 @@ def error_ratio(estimate: Tensor, clean: Tensor, degraded: Tensor, floor: float 
     left = power(estimate - clean).sum((1, 2))
     before = power(degraded - clean).sum((1, 2))
     return torch.log10((left + reference) / (before + reference))
+
+
+def scaled_error_ratio(estimate: Tensor, clean: Tensor, degraded: Tensor, floor: float = 1e-3) -> Tensor:
+    """:func:`error_ratio` after both are scaled to fit the clean stem best: minus the SI-SDR gain in bels.
+
+    After Le Roux et al., 2019 ("SDR - half-baked or well done?"). The plain ratio rewards turning a poor estimate down,
+    which nobody hears as a repair.
+    """
+    energy = power(clean).sum((1, 2))
+    reference = floor * energy + 1e-9
+
+    def left(spectrum: Tensor) -> Tensor:
+        along = (torch.view_as_real(spectrum) * torch.view_as_real(clean)).sum((1, 2, 3))
+        return (energy - along.square() / (power(spectrum).sum((1, 2)) + 1e-9)).clamp_min(0.0) + reference
+
+    return torch.log10(left(estimate) / left(degraded))
 
 
 def gain_error_ratio(gain: Tensor, clean: Tensor, degraded: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from stemprover.spectral.stft import istft, power, stft
 from stemprover.synthesis.base import VocoderInput
 from stemprover.synthesis.embedded import EmbeddedVocoder
 from stemprover.training.dataset import Batch
-from stemprover.training.losses import error_ratio, multi_resolution, phase_coherence
+from stemprover.training.losses import error_ratio, multi_resolution, phase_coherence, scaled_error_ratio
 from stemprover.training.restoration import condition_of
 
 __all__ = ["VocoderTask"]
@@ -48,12 +48,12 @@ class VocoderTask:
         return self.vocoder
 
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
-        """SDR gain, compressed magnitudes at two more resolutions, phase steps."""
+        """SDR and SI-SDR gain, compressed magnitudes at two more resolutions, phase steps."""
         blend = self.base is None or torch.rand(1, generator=generator).item() < 0.15
         stem, clean, request = self._request(batch, generator if blend else None)
         with torch.autocast("cpu", enabled=False):
             spectrum = stem + (self.vocoder.mix(request) - stem) * to_bins(batch.region)
-            ratios = error_ratio(spectrum, clean, stem)
+            ratios = torch.stack([error_ratio(spectrum, clean, stem), scaled_error_ratio(spectrum, clean, stem)])
             ratio = ratios.mean()
             audio = istft(spectrum, request.n_samples)
             magnitude = multi_resolution(audio, batch.clean, batch.degraded).mean()
@@ -73,6 +73,7 @@ class VocoderTask:
         plain = stem + (stem * to_bins(band_gain(seen.image, image)) - stem) * region
         return {
             "gain_db": gain.mean().item(),
+            "si_gain_db": -10.0 * scaled_error_ratio(spectrum, clean, stem).mean().item(),
             "input_phase_gain_db": -10.0 * error_ratio(plain, clean, stem).mean().item(),
             "improved": (gain > 0).float().mean().item(),
             "harmed": (gain < -0.1).float().mean().item(),
