@@ -104,13 +104,17 @@ def test_songs_that_cannot_be_separated(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match="6 channels"):
         separate_song(surround, Shares(), stem_paths(surround, Shares(), tmp_path / "stems"))
     twice = [tmp_path / "a" / "song.wav", tmp_path / "b" / "song.wav"]
-    with pytest.raises(OptionError, match="different names"):
-        plan_songs(twice, Shares(), tmp_path)
+    jobs, failures = plan_songs(twice, Shares(), tmp_path)
+    assert [job.song for job in jobs] == twice[:1]
+    assert [failure.source.place for failure in failures] == [str(twice[1])]
+    assert "different names" in str(failures[0].error)
     (tmp_path / "song").mkdir()
     (tmp_path / "song" / "vocals.wav").touch()
-    with pytest.raises(OutputError, match="which exists"):
-        plan_songs(twice[:1], Shares(), tmp_path)
-    assert len(plan_songs(twice[:1], Shares(), tmp_path, overwrite=True)) == 1
+    jobs, failures = plan_songs([*twice[:1], tmp_path / "other.wav"], Shares(), tmp_path)
+    assert [job.song.name for job in jobs] == ["other.wav"]
+    assert isinstance(failures[0].error, OutputError)
+    assert "which exists" in str(failures[0].error)
+    assert len(plan_songs(twice[:1], Shares(), tmp_path, overwrite=True)[0]) == 1
 
 
 def test_drums_and_the_rest_sum_to_the_mixture_and_hold_what_they_should() -> None:
@@ -261,3 +265,70 @@ def test_clean_separates_repairs_and_reports(tmp_path: Path, capsys: pytest.Capt
     assert np.abs(total - read(mix)).max() < 1e-5
     changed = [not np.array_equal(read(folder / name), read(folder / "separated" / name)) for name in ("drums.wav",)]
     assert all(changed)
+
+
+class Moody(Shares):
+    """Cannot stand some songs."""
+
+    def separate(self, audio: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        if audio.shape[-1] == 8_000:
+            raise PluginError("a song", "a short one", "take another")
+        if audio.shape[-1] == 16_000:
+            raise ZeroDivisionError("nobody foresaw this")
+        return super().separate(audio)
+
+
+@pytest.mark.parametrize("command", ["separate", "clean"])
+def test_songs_that_fail_do_not_stop_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr("stemprover.separation.choose.choose_separator", lambda name: Moody())
+    out = tmp_path / "out"
+    names = ("short", "odd", "there", "good")
+    songs = [song(tmp_path / f"{name}.wav", seconds, 8_000) for name, seconds in zip(names, (1, 2, 3, 3), strict=True)]
+    (tmp_path / "b").mkdir()
+    again = song(tmp_path / "b" / "short.wav", 3, 8_000)
+    (out / "there").mkdir(parents=True)
+    (out / "there" / "vocals.wav").touch()
+    code, printed, err = run(capsys, command, *map(str, [*songs[:3], again, songs[3]]), "-o", str(out), "--quiet")
+    assert (code, printed) == (1, "")
+    assert "Traceback" not in err
+    for reason in ("a short one", "ZeroDivisionError", "which exists", "different names"):
+        assert reason in err
+    assert (out / "good" / "vocals.wav").is_file()
+    rows = (out / "failures.csv").read_text().splitlines()
+    assert sorted(Path(row.split(",")[0]).name for row in rows[1:]) == [
+        "odd.wav",
+        "short.wav",
+        "short.wav",
+        "there.wav",
+    ]
+
+
+def test_clean_refuses_options_before_it_separates(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_work(*arguments: object, **options: object) -> None:
+        pytest.fail("separated in vain")
+
+    monkeypatch.setattr("stemprover.batch.songs.separate_song", no_work)
+    mix, out = str(song(tmp_path / "song.wav", 1.0, 8_000)), str(tmp_path / "out")
+    code, _, err = run(capsys, "clean", mix, "-o", out, "--separator", "hpss", "--strength", "3")
+    assert code == 2
+    assert "a strength from 0 to 1" in err
+    monkeypatch.setattr("stemprover.plugins.PluginRunner.detectors", lambda self: {})
+    code, _, err = run(capsys, "clean", mix, "-o", out, "--separator", "hpss")
+    assert code == 2
+    assert "a detector" in err
+
+
+def test_it_is_told_when_median_filters_stand_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stemprover.separation.choose.EmbeddedSeparator", lambda: EmbeddedSeparator(tmp_path))
+    mix = str(song(tmp_path / "song.wav", 1.0, 8_000))
+    code, _, err = run(capsys, "separate", mix, "-o", str(tmp_path / "out"))
+    assert code == 0
+    assert err.count("\n") == 1
+    assert "median filters give drums and other" in err
+    assert run(capsys, "separate", mix, "-o", str(tmp_path / "quiet"), "--quiet") == (0, "", "")

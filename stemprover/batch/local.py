@@ -15,12 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
-from stemprover.errors import AudioError, OutputError, StemSetError
-
-__all__ = ["InputFailure", "Lent", "run_in_order", "run_jobs", "share_cores"]
-
-InputFailure = AudioError | StemSetError | OutputError
-"""What can be wrong with one input; any other error would meet every input and ends the run."""
+__all__ = ["Lent", "run_in_order", "run_jobs", "share_cores"]
 
 _AHEAD = 16
 """Jobs per worker that may be finished before the first of them is: results in order, memory bounded."""
@@ -63,13 +58,13 @@ class Lent(Generic[ResultT]):
 
 def run_jobs(
     jobs: Sequence[JobT], work: Callable[[JobT], ResultT], threads: int, cancelled: threading.Event
-) -> Iterator[tuple[JobT, ResultT | InputFailure]]:
-    """Do every job and yield each with its result, or with what was wrong with its input; see :func:`run_in_order`."""
+) -> Iterator[tuple[JobT, ResultT | Exception]]:
+    """Do every job and yield each with its result, or with what went wrong with it; see :func:`run_in_order`."""
 
-    def attempt(job: JobT) -> ResultT | InputFailure:
+    def attempt(job: JobT) -> ResultT | Exception:
         try:
             return work(job)
-        except (AudioError, StemSetError, OutputError) as error:
+        except Exception as error:  # whatever it is, the others go on
             return error
 
     yield from zip(jobs, run_in_order(jobs, attempt, threads, cancelled), strict=True)

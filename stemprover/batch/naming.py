@@ -10,7 +10,7 @@ from stemprover.batch import places
 from stemprover.batch.jobs import Source, Target
 from stemprover.errors import OptionError
 
-__all__ = ["DEFAULT_SUFFIX", "REPORTS", "Naming"]
+__all__ = ["DEFAULT_SUFFIX", "REPORTS", "Naming", "names_file"]
 
 DEFAULT_SUFFIX = ".enhanced"
 REPORTS: dict[str, tuple[str, ...]] = {"none": (), "json": ("json",), "html": ("json", "html")}
@@ -57,7 +57,7 @@ class Naming:
             audio = places.join(places.parent_of(stem), _file_name(stem, suffix))
         elif "{" in output:
             audio = _filled(output, stem)
-        elif not _names_file(output):
+        elif not names_file(output):
             below = source.below or (_own_name(source) if several else "")
             folder = places.join(output, below) if is_set and below else output
             audio = places.join(folder, _file_name(stem, (self.suffix or "") if is_set else suffix))
@@ -92,7 +92,7 @@ def _file_name(stem: str, suffix: str) -> str:
     return f"{PurePosixPath(places.name_of(stem)).stem}{suffix}.{_extension(stem)}"
 
 
-def _names_file(output: str) -> bool:
+def names_file(output: str) -> bool:
     """Whether ``-o`` names a file: it ends like one, and is no folder."""
     if output.endswith(("/", os.sep)):
         return False

@@ -69,6 +69,14 @@ class Outcome:
         """Return the outcome of an input that could not even become a job."""
         return cls(failure.source, "failed", error=str(failure.error))
 
+    @classmethod
+    def of_error(cls, source: Source, error: Exception, seconds: float = 0.0) -> Self:
+        """Return the outcome of an input that failed at work; an error that nobody foresaw is named as such."""
+        text = str(error)
+        if not hasattr(error, "fix"):
+            text = f"expected no fault in the program, got {type(error).__name__}: {text}; run this input alone"
+        return cls(source, "failed", error=" ".join(text.split()), seconds=seconds)
+
     def to_json(self) -> str:
         """Return the outcome as a line of text."""
         return json.dumps(dataclasses.asdict(self), allow_nan=False)

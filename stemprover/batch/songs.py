@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from stemprover.batch.jobs import Target
+from stemprover.batch.jobs import Failure, Source, Target
 from stemprover.enhance import Enhanced, Enhancer, Settings
-from stemprover.errors import OptionError, OutputError
+from stemprover.errors import OptionError, OutputError, StemProverError
 from stemprover.progress import Progress
 from stemprover.separation.base import Separator
 from stemprover.separation.songs import separate_song, stem_paths
@@ -53,8 +53,10 @@ def plan_songs(
     clean: bool = False,
     reports: Sequence[str] = (),
     overwrite: bool = False,
-) -> tuple[SongJob, ...]:
+) -> tuple[tuple[SongJob, ...], tuple[Failure, ...]]:
     """Settle all outputs before any work starts: ``FOLDER/SONG/STEM.wav``.
+
+    A song that is called like one before it, or of whose files one is there already, fails; the others are done.
 
     Parameters
     ----------
@@ -70,29 +72,39 @@ def plan_songs(
     overwrite : bool
         Whether files may be replaced.
 
-    Raises
-    ------
-    OptionError, OutputError
-        Two songs are called alike, or a file is there already.
+    Returns
+    -------
+    tuple of (tuple of SongJob, tuple of Failure)
     """
     jobs: dict[str, SongJob] = {}
+    failures: list[Failure] = []
     for song in songs:
-        if song.stem in jobs:
-            got = f"'{jobs[song.stem].song}' and '{song}'"
-            raise OptionError("songs with different names", got, "run them with a different -o each")
-        paths = stem_paths(song, separator, folder)
-        targets: dict[str, Target] = {}
-        if clean:
-            targets = {
-                stem: Target(str(path), {kind: str(path.with_suffix(f".report.{kind}")) for kind in reports})
-                for stem, path in paths.items()
-            }
-            paths = {stem: path.parent / SEPARATED / path.name for stem, path in paths.items()}
-        jobs[song.stem] = SongJob(song, paths, targets)
-    for path in (file for job in jobs.values() for file in job.files):
+        try:
+            if song.stem in jobs:
+                got = f"'{jobs[song.stem].song}' and '{song}'"
+                raise OptionError("songs with different names", got, "run them with a different -o each")
+            jobs[song.stem] = _planned(song, separator, folder, clean, reports, overwrite)
+        except StemProverError as error:
+            failures.append(Failure(Source(str(song)), error))
+    return tuple(jobs.values()), tuple(failures)
+
+
+def _planned(
+    song: Path, separator: Separator, folder: Path, clean: bool, reports: Sequence[str], overwrite: bool
+) -> SongJob:
+    paths = stem_paths(song, separator, folder)
+    targets: dict[str, Target] = {}
+    if clean:
+        targets = {
+            stem: Target(str(path), {kind: str(path.with_suffix(f".report.{kind}")) for kind in reports})
+            for stem, path in paths.items()
+        }
+        paths = {stem: path.parent / SEPARATED / path.name for stem, path in paths.items()}
+    job = SongJob(song, paths, targets)
+    for path in job.files:
         if path.exists() and not overwrite:
             raise OutputError("a new file", f"'{path}', which exists", "use --overwrite or another -o")
-    return tuple(jobs.values())
+    return job
 
 
 def clean_song(

@@ -32,10 +32,7 @@ def attempt(job: Job, order: Order, borrow: Borrow, progress: Progress) -> Outco
     try:
         return process(job, order, borrow, progress)
     except Exception as error:
-        text = str(error)
-        if not hasattr(error, "fix"):  # nobody foresaw it
-            text = f"expected no fault in the program, got {type(error).__name__}: {text}; run this input alone"
-        return Outcome(job.source, "failed", error=" ".join(text.split()), seconds=time.perf_counter() - begin)
+        return Outcome.of_error(job.source, error, time.perf_counter() - begin)
 
 
 def process(job: Job, order: Order, borrow: Borrow, progress: Progress) -> Outcome:

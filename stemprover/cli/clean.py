@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stemprover.cli.exits import exit_code, print_error
+from stemprover.batch.naming import REPORTS
 from stemprover.cli.options import QUALITIES, device_options, quieten_libraries
-from stemprover.cli.separate import separator_option
+from stemprover.cli.separate import note_stand_in, separator_option
 
 if TYPE_CHECKING:
     from stemprover.batch.songs import SongJob
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["clean"]
 
 _PATHS = click.Path(path_type=Path)
-_REPORTS = {"none": (), "json": ("json",), "html": ("json", "html")}
 
 
 @click.command()
@@ -38,7 +37,7 @@ _REPORTS = {"none": (), "json": ("json",), "html": ("json", "html")}
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sampling noise.")
 @device_options
-@click.option("--report", type=click.Choice(tuple(_REPORTS)), default="html", show_default=True)
+@click.option("--report", type=click.Choice(tuple(REPORTS)), default="html", show_default=True)
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per stem.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
@@ -67,9 +66,10 @@ def clean(
     OUTPUT/SONG/separated.
     """
     quieten_libraries()
-    from stemprover.batch.local import InputFailure, run_jobs
+    from stemprover.batch.local import run_jobs
     from stemprover.batch.reports import write_reports
     from stemprover.batch.songs import clean_song, plan_songs
+    from stemprover.cli.failures import SongFailures
     from stemprover.cli.progress import ProgressDisplay
     from stemprover.enhance import Enhancer, Settings
     from stemprover.separation.choose import choose_separator
@@ -82,10 +82,17 @@ def clean(
         generic=generic,
         mixture_consistent=mixture_consistent,
     )
+    settings.check()
     chosen, enhancer = choose_separator(separator), Enhancer.from_pretrained(device=device, dtype=dtype)
-    jobs = plan_songs(songs, chosen, output, clean=True, reports=_REPORTS[report], overwrite=overwrite)
-    failed = 0
-    with ProgressDisplay(sys.stderr.isatty() and not quiet and not as_json, len(jobs)) as display:
+    enhancer.load_detectors()  # what would fail after every separation fails here
+    if not quiet:
+        note_stand_in(chosen)
+    jobs, unplanned = plan_songs(songs, chosen, output, clean=True, reports=REPORTS[report], overwrite=overwrite)
+    with (
+        SongFailures(output, len(songs)) as failures,
+        ProgressDisplay(sys.stderr.isatty() and not quiet and not as_json, len(jobs)) as display,
+    ):
+        failures.planned(unplanned)
 
         def work(job: SongJob) -> tuple[Enhanced, ...]:
             progress = display.file(job.song.name)
@@ -102,12 +109,11 @@ def clean(
                 display.file_done(progress)
 
         for job, results in run_jobs(jobs, work, 1, display.cancelled):
-            if isinstance(results, InputFailure):
-                failed += 1
-                print_error(results)
+            if isinstance(results, Exception):
+                failures.add(job.song, results)
             elif not quiet:
                 _print(job, [one.to_dict() for one in results], as_json)
-    context.exit(exit_code(failed, len(jobs) > 1))
+    context.exit(failures.exit_code)
 
 
 def _print(job: SongJob, summaries: list[Mapping[str, Any]], as_json: bool) -> None:

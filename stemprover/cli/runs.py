@@ -6,17 +6,16 @@ import contextlib
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-
-import click
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from stemprover.batch import places
 from stemprover.batch.engines import Engine, run_all
+from stemprover.batch.naming import names_file
 from stemprover.batch.orders import Order
-from stemprover.batch.outcomes import Outcome, StemResult, write_failures
+from stemprover.batch.outcomes import Outcome, StemResult
 from stemprover.batch.planning import Plan, Selection, plan_jobs
 from stemprover.cli.exits import exit_code, print_error
+from stemprover.cli.failures import list_failures
 from stemprover.cli.progress import ProgressDisplay
 from stemprover.cli.summary import Tally
 
@@ -63,7 +62,10 @@ class Run:
         order = dataclasses.replace(self.order, record=record)
         tally = Tally()
         ours = sys.stdout
-        with contextlib.redirect_stdout(sys.stderr):  # whatever plugins and clusters print is no result
+        with (
+            self._failures_listed(plan, tally),
+            contextlib.redirect_stdout(sys.stderr),  # whatever plugins and clusters print is no result
+        ):
             for outcome in self._outcomes(plan, order):
                 tally.add(outcome)
                 if outcome.error:
@@ -71,8 +73,6 @@ class Run:
                 with contextlib.redirect_stdout(ours):
                     for result in outcome.results:
                         self.show(result, plan.is_batch)
-        if plan.is_batch and writes:
-            self._list_failures(plan, tally)
         if plan.is_batch and self.summary:
             tally.print(time.perf_counter() - begin)
         return exit_code(len(tally.failed), plan.is_batch)
@@ -83,16 +83,27 @@ class Run:
             with ProgressDisplay(self.bars, len(plan.jobs)) as display:
                 yield from run_all(plan.jobs, order, self.engine, display, alone=not plan.is_batch)
 
-    def _list_failures(self, plan: Plan, tally: Tally) -> None:
+    @contextlib.contextmanager
+    def _failures_listed(self, plan: Plan, tally: Tally) -> Iterator[None]:
+        """List what failed in a batch, also when it is interrupted."""
+        if not plan.is_batch or self.order.plan_only:
+            yield
+            return
         place = self.failures or places.join(self._home(plan), "failures.csv")
-        if write_failures(place, tally.failed):
-            click.echo(f"stemprover: {len(tally.failed)} failed, listed in {place}; --manifest reads it", err=True)
+        try:
+            yield
+        except BaseException:
+            # Nobody knows what would have become of the rest, so that lists of earlier runs are still needed.
+            if tally.failed and not places.exists(place):
+                list_failures(place, tally.failed, "; --manifest reads it")
+            raise
+        list_failures(place, tally.failed, "; --manifest reads it")
 
     def _home(self, plan: Plan) -> str:
-        """The folder of the results, of the manifest, or of all inputs."""
+        """The folder of the results, of the manifest, of all inputs, or the working folder if none can be used."""
         output, manifest = self.selection.output, self.selection.manifest
-        if output is not None and "{" not in output and not Path(output).suffix:
+        if output is not None and "{" not in output and not names_file(places.normalised(output)):
             return places.normalised(output)
         if manifest is not None:
             return places.parent_of(places.normalised(manifest))
-        return places.common_folder([job.source.place for job in plan.jobs] or ["."])
+        return places.common_folder([job.source.place for job in plan.jobs]) if plan.jobs else "."

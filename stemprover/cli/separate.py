@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from stemprover.cli.exits import exit_code, print_error
 from stemprover.cli.options import DEVICES, quieten_libraries
 
-__all__ = ["separate", "separator_option"]
+if TYPE_CHECKING:
+    from stemprover.separation.base import Separator
+
+__all__ = ["note_stand_in", "separate", "separator_option"]
 
 _PATHS = click.Path(path_type=Path)
 separator_option = click.option(
@@ -40,15 +43,21 @@ def separate(
     quieten_libraries()
     from stemprover.batch.local import run_jobs
     from stemprover.batch.songs import SongJob, plan_songs
+    from stemprover.cli.failures import SongFailures
     from stemprover.cli.progress import ProgressDisplay
     from stemprover.models import pick_device
     from stemprover.separation.choose import choose_separator
     from stemprover.separation.songs import separate_song
 
     chosen, place = choose_separator(separator), pick_device(device)
-    jobs = plan_songs(songs, chosen, output, overwrite=overwrite)
-    failed = 0
-    with ProgressDisplay(sys.stderr.isatty() and not quiet, len(jobs)) as display:
+    if not quiet:
+        note_stand_in(chosen)
+    jobs, unplanned = plan_songs(songs, chosen, output, overwrite=overwrite)
+    with (
+        SongFailures(output, len(songs)) as failures,
+        ProgressDisplay(sys.stderr.isatty() and not quiet, len(jobs)) as display,
+    ):
+        failures.planned(unplanned)
 
         def work(job: SongJob) -> None:
             progress = display.file(job.song.name)
@@ -59,11 +68,20 @@ def separate(
 
         for job, error in run_jobs(jobs, work, 1, display.cancelled):
             if error is not None:
-                failed += 1
-                print_error(error)
+                failures.add(job.song, error)
             elif not quiet:
                 _print(job.song, tuple(job.separated.values()))
-    context.exit(exit_code(failed, len(jobs) > 1))
+    context.exit(failures.exit_code)
+
+
+def note_stand_in(separator: Separator) -> None:
+    """Say it on stderr when the host's own separator has to do without its network."""
+    from stemprover.separation.embedded import EmbeddedSeparator
+
+    if isinstance(separator, EmbeddedSeparator) and separator.is_stand_in:
+        stems = " and ".join(separator.stems)
+        what = f"the light separator has no weights here: median filters give {stems} instead"
+        click.echo(f"stemprover: {what}; 'stemprover plugins search separator' finds others", err=True)
 
 
 def _print(song: Path, stems: tuple[Path, ...]) -> None:

@@ -39,6 +39,11 @@ class EmbeddedSeparator:
         """Stem classes that it returns."""
         return HPSS_STEMS if self._folder is None else STEMS
 
+    @property
+    def is_stand_in(self) -> bool:
+        """Whether median filters stand in for the network, because its weights are not there."""
+        return self._folder is None
+
     @torch.inference_mode()
     def separate(self, audio: Tensor) -> Mapping[str, Tensor]:
         """Take a mixture ``[2, samples]`` apart; see :class:`stemprover.separation.base.Separator`."""

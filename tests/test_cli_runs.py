@@ -1,0 +1,97 @@
+"""Where a run lists what failed, and that it ends as it should when it cannot."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stemprover.batch.jobs import Job
+from stemprover.batch.orders import Order
+from stemprover.batch.outcomes import Outcome
+from stemprover.batch.planning import Selection
+from stemprover.cli import runs
+from stemprover.cli.runs import Run
+from stemprover.enhanced import Settings
+
+Capsys = pytest.CaptureFixture[str]
+
+
+def no_enhancer(device: str) -> None:
+    pytest.fail("nothing is enhanced here")
+
+
+@pytest.fixture(name="songs")
+def empty_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Inputs of which the second fails; what would repair them is not part of these tests."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    for name in ("a.wav", "b.wav", "c.wav"):
+        (folder / name).touch()
+
+    def run_all(jobs: list[Job], *rest: object, **options: object) -> Iterator[Outcome]:
+        for job in jobs:
+            name = Path(job.source.place).name
+            if name == "c.wav" and (folder / "interrupt").exists():
+                raise KeyboardInterrupt
+            yield Outcome(job.source, "failed" if name == "b.wav" else "done", error="of no use")
+
+    monkeypatch.setattr(runs, "run_all", run_all)
+    return ["a.wav", "b.wav", "c.wav"]
+
+
+def over(inputs: list[str], **selection: str | None) -> int:
+    run = Run(Selection(**selection), Order(Settings(), no_enhancer), lambda *_: None, summary=True)  # type: ignore[arg-type]
+    return run.over(inputs)
+
+
+def listed(folder: Path) -> list[str]:
+    with (folder / "failures.csv").open() as lines:
+        return [Path(row["input"]).name for row in csv.DictReader(lines)]
+
+
+@pytest.mark.parametrize("output", ["../v1.2/", "../clean"])
+def test_failures_are_listed_with_the_results(songs: list[str], tmp_path: Path, output: str) -> None:
+    assert over(songs, output=output) == 1
+    assert listed(tmp_path / Path(output).name) == ["b.wav"]
+
+
+def test_failures_are_listed_in_the_working_folder_when_nothing_could_be_planned(
+    songs: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "in" / "none").mkdir()
+    (tmp_path / "in" / "nothing").mkdir()
+    assert over(["none", "nothing"]) == 1
+    assert listed(tmp_path / "in") == ["none", "nothing"]
+    assert not (tmp_path / "failures.csv").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told_and_the_summary_printed(songs: list[str], capsys: Capsys) -> None:
+    locked = Path("/proc/stemprover")  # root may write everywhere but there
+    if os.geteuid() != 0:
+        locked = Path("locked")
+        locked.mkdir(mode=0o500)
+    assert over(songs, output=f"{locked}/") == 1
+    out, err = capsys.readouterr()
+    assert "failed" in out
+    assert f"to write '{locked}/failures.csv'" in err
+
+
+def test_an_interrupted_run_lists_what_failed_so_far(songs: list[str], tmp_path: Path) -> None:
+    (tmp_path / "in" / "interrupt").touch()
+    with pytest.raises(KeyboardInterrupt):
+        over(songs)
+    assert listed(tmp_path / "in") == ["b.wav"]
+
+
+def test_an_interrupted_run_leaves_the_list_that_it_reads(songs: list[str], tmp_path: Path) -> None:
+    manifest = tmp_path / "in" / "failures.csv"
+    manifest.write_text("input\na.wav\nb.wav\nc.wav\n")
+    (tmp_path / "in" / "interrupt").touch()
+    with pytest.raises(KeyboardInterrupt):
+        over([], manifest=str(manifest))
+    assert listed(tmp_path / "in") == ["a.wav", "b.wav", "c.wav"]
