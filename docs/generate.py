@@ -71,7 +71,10 @@ def render() -> str:
 
 def measured() -> dict[str, Mapping[str, float | str]]:
     """Metrics of the plugins in this repository, by name."""
-    manifests = (*DOCS.parent.glob("plugins/*/*/stemprover.json"), *DOCS.parent.glob("detectors/*/stemprover.json"))
+    manifests = (
+        *DOCS.parent.glob("plugins/*/stemprover_*/**/stemprover.json"),
+        *DOCS.parent.glob("detectors/*/stemprover.json"),
+    )
     read = (json.loads(path.read_text(encoding="utf-8")) for path in manifests)
     return {manifest["name"]: manifest.get("metrics", {}) for manifest in read}
 

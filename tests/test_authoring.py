@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -173,7 +174,7 @@ def edit(project: Path, **changes: object) -> None:
         (lambda p: edit(p, license="free for all"), "no SPDX expression"),
         (lambda p: edit(p, license="MIT"), "two licences"),
         (lambda p: edit(p, metrics={"si_sdr_gain_db": 9.0}), "not those of the manifest"),
-        (lambda p: edit(p, name="other"), 'must be just other = "stemprover_lora_buzz"'),
+        (lambda p: edit(p, name="other"), 'must be other = "stemprover_lora_buzz"'),
         (lambda p: edit(p, name="bu.zz"), "holds a dot"),
         (lambda p: (p / "README.md").unlink(), "no model card"),
         (lambda p: (p / "README.md").write_text("# Card\n"), "state"),
@@ -216,6 +217,78 @@ def test_what_is_no_plugin_is_one_clear_error(tmp_path: Path) -> None:
         (tmp_path / "x-1-py3-none-any.whl").write_bytes(content)
         with pytest.raises(PluginError, match="a whole wheel"):
             validate(tmp_path / "x-1-py3-none-any.whl")
+
+
+ROOT = Path(__file__).parent.parent
+FIRST_PARTY = [ROOT / "detectors", *sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.toml"))]
+
+
+@pytest.mark.parametrize("folder", FIRST_PARTY, ids=lambda folder: folder.name)
+def test_first_party_packages_are_fit_to_be_published(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STEMPROVER_REGISTRY", raising=False)
+    assert validate(folder) == ()
+
+
+def test_every_plugin_of_a_distribution_is_checked_by_its_whole_name(tmp_path: Path) -> None:
+    source = ROOT / "plugins" / "stemprover-separator-torchaudio"
+    folder = shutil.copytree(source, tmp_path / "many")
+    assert errors(folder) == ""
+    toml = folder / "pyproject.toml"
+    text = toml.read_text()
+    second = folder / "stemprover_separator_torchaudio" / "hdemucs_high_musdb_plus" / "stemprover.json"
+    second.write_text(json.dumps(json.loads(second.read_text()) | {"license": "free for all"}))
+    assert "no SPDX expression" in errors(folder)
+    shutil.copyfile(source / "stemprover_separator_torchaudio" / "hdemucs_high_musdb_plus" / "stemprover.json", second)
+    toml.write_text(text.replace("hdemucs_high_musdb =", "other ="))
+    assert 'must be hdemucs_high_musdb = "stemprover_separator_torchaudio.hdemucs_high_musdb"' in errors(folder)
+    toml.write_text(text.replace("torchaudio.hdemucs_high_musdb_plus", "torchaudio_2.hdemucs_high_musdb_plus"))
+    assert "names stemprover_separator_torchaudio_2.hdemucs_high_musdb_plus, where no package" in errors(folder)
+
+
+def test_a_plugin_of_ours_is_no_dependency_on_the_host(project: Path) -> None:
+    toml = project / "pyproject.toml"
+    toml.write_text(
+        re.sub(r'dependencies = \["stemprover[^"]*"', 'dependencies = ["stemprover-lora-x>=1"', toml.read_text())
+    )
+    assert any("does not depend on stemprover" in finding.text for finding in validate(project))
+
+
+def test_a_registry_that_cannot_be_reached_is_no_matter(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEMPROVER_REGISTRY", "https://localhost:9/registry.yaml")
+    assert validate(project) == ()
+
+
+def damaged(path: Path, damage: str) -> None:
+    """A wheel with one thing wrong."""
+    info = "x-1.dist-info"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x/stemprover.json", "{}" * 500)
+        archive.writestr(f"{info}/METADATA", b"Name: \xff\xfe" if damage == "metadata" else b"Name: x\n")
+        archive.writestr(f"{info}/entry_points.txt", b"\xff" if damage == "entry points" else b"")
+        first = archive.infolist()[0]
+    raw = bytearray(path.read_bytes())
+    if damage == "deflate":
+        begin = first.header_offset + 30 + len(first.filename)
+        raw[begin : begin + first.compress_size] = b"\xff" * first.compress_size
+    if damage == "encrypted":
+        raw[first.header_offset + 6] |= 1
+        raw[raw.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(raw)
+
+
+@pytest.mark.parametrize("damage", ["deflate", "encrypted", "metadata", "entry points"])
+def test_a_damaged_wheel_is_one_clear_error(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "x-1-py3-none-any.whl"
+    damaged(path, damage)
+    with pytest.raises(PluginError, match=r"a whole wheel|readable metadata") as caught:
+        validate(path)
+    assert str(caught.value).isprintable()
+
+
+def test_a_card_that_is_no_text_is_one_clear_error(project: Path) -> None:
+    (project / "README.md").write_bytes(b"\xff\xfe")
+    with pytest.raises(PluginError, match="as UTF-8"):
+        validate(project)
 
 
 @pytest.mark.parametrize("name", ["../evil.py", "/evil.py", "a/../../evil.py", "C:evil.py"])

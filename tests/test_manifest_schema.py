@@ -51,8 +51,8 @@ def test_the_schema_is_valid_and_knows_the_versions_and_kinds() -> None:
 
 
 def test_every_manifest_in_this_repository_follows_it() -> None:
-    paths = [*ROOT.glob("plugins/*/*/stemprover.json"), *ROOT.glob("detectors/*/stemprover.json")]
-    assert len(paths) >= 8
+    paths = [*ROOT.glob("plugins/*/stemprover_*/**/stemprover.json"), *ROOT.glob("detectors/*/stemprover.json")]
+    assert len(paths) >= 19
     for path in paths:
         VALIDATOR.validate(json.loads(path.read_text(encoding="utf-8")))
 

@@ -16,6 +16,7 @@ from plugin_site import plugin_site as plugin_site
 
 from stemprover.errors import PluginError, PluginNotFoundError
 from stemprover.plugins import MISSING_BASE, base_identity, claims, disable, enable, find, installed
+from stemprover.plugins.chosen import one_chosen, switch_off, switch_on
 
 
 def test_wheel_install_is_listed_without_being_imported(site: Path) -> None:
@@ -240,3 +241,21 @@ def test_listing_a_hundred_plugins_imports_none_and_reads_little(site: Path) -> 
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["100 {'ok'} True", "[]"]
+
+
+def test_one_plugin_is_meant_by_its_name_or_its_distribution(site: Path) -> None:
+    lora(site, "switch")
+    with pytest.raises(PluginNotFoundError, match="did you mean 'acme-switch'"):
+        one_chosen("acme-swich")
+    assert one_chosen("Acme_Switch").name == one_chosen("switch").name == "switch"
+    with pytest.raises(PluginError, match="a part of stemprover"):
+        switch_off("embedded")
+    assert switch_off("acme-switch") == ("switch",)
+    assert switch_on("switch") == ("switch",)
+    with pytest.raises(PluginNotFoundError, match="nothing-of-this-name"):
+        switch_on("nothing-of-this-name")
+
+
+def test_what_was_uninstalled_while_switched_off_can_be_switched_on(site: Path) -> None:
+    disable("gone")
+    assert switch_on("gone") == ("gone",)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import tomllib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -52,12 +53,13 @@ def test_own_registry_follows_the_schema_and_has_no_conflict() -> None:
 
 def test_entries_agree_with_the_manifests_in_this_repository() -> None:
     entries = {entry.name: entry for entry in registry().entries}
-    paths = [*ROOT.glob("plugins/*/*/stemprover.json"), *ROOT.glob("detectors/*/stemprover.json")]
-    assert len(paths) >= 5
+    paths = [*ROOT.glob("plugins/*/stemprover_*/**/stemprover.json"), *ROOT.glob("detectors/*/stemprover.json")]
+    assert len(paths) >= 19
     for path in paths:
         manifest = parse_manifest(json.loads(path.read_text(encoding="utf-8")))
         entry = entries[manifest.name]
-        assert entry.distribution.replace("-", "_") == path.parent.name
+        project = next(parent for parent in path.parents if (parent / "pyproject.toml").is_file())
+        assert entry.distribution == tomllib.loads((project / "pyproject.toml").read_text())["project"]["name"]
         for key in ("name", "kind", "summary", "license", "host", "artifacts", "stems"):
             assert getattr(entry, key) == getattr(manifest, key), key
         assert entry.base == (manifest.base.id if manifest.base else "")

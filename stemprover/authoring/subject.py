@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import email.parser
+import re
 import tomllib
 import zipfile
+import zlib
 from configparser import ConfigParser
 from configparser import Error as ConfigError
 from pathlib import Path
@@ -19,6 +21,7 @@ from stemprover.plugins.packages import ENTRY_POINT_GROUP
 __all__ = ["Subject", "opened"]
 
 _MAX_BYTES = 4_000_000_000
+_MODULE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -29,26 +32,34 @@ class Subject:
     ----------
     package : Path
         Folder with the manifest.
+    module : str
+        The package's dotted name.
     distribution : str
         Name of the distribution, else of the package.
     license, card : str or None
         Licence expression and model card of the distribution.
     entry_points : dict or None
         Those of the group ``stemprover.plugins``.
+    unfounded : tuple of str
+        Entry points that name no package with a manifest.
     requires : tuple of str or None
         What it depends on.
     """
 
     package: Path
+    module: str
     distribution: str
     license: str | None = None
     card: str | None = None
     entry_points: dict[str, str] | None = None
     requires: tuple[str, ...] | None = None
+    unfounded: tuple[str, ...] = ()
 
 
-def opened(path: Path, scratch: Path) -> Subject:
-    """Return what is in a project folder, a package folder or a wheel; a wheel is unpacked into ``scratch``.
+def opened(path: Path, scratch: Path) -> tuple[Subject, ...]:
+    """Return what is in a project folder, a package folder or a wheel: one subject for each plugin.
+
+    A wheel is unpacked into ``scratch``.
 
     Raises
     ------
@@ -58,65 +69,77 @@ def opened(path: Path, scratch: Path) -> Subject:
     if path.suffix == ".whl":
         return _wheel(path, scratch)
     if (path / MANIFEST_NAME).is_file():
-        return Subject(path.resolve(), path.resolve().name)
+        return (Subject(path.resolve(), path.resolve().name, path.resolve().name),)
     if (path / "pyproject.toml").is_file():
         return _project(path.resolve())
     fix = "name a project folder, a package folder or a wheel"
     raise PluginError(f"a plugin in {path}", f"neither pyproject.toml nor {MANIFEST_NAME}", fix)
 
 
-def _project(folder: Path) -> Subject:
+def _project(folder: Path) -> tuple[Subject, ...]:
+    file, card = folder / "pyproject.toml", folder / "README.md"
     try:
-        data: dict[str, Any] = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+        data: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
         project = data["project"]
-        points = dict(project.get("entry-points", {}).get(ENTRY_POINT_GROUP, {}))
+        points = {str(key): str(one) for key, one in project.get("entry-points", {}).get(ENTRY_POINT_GROUP, {}).items()}
         name, requires = str(project["name"]), tuple(map(str, project.get("dependencies", ())))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         got = printable(f"{type(error).__name__}: {error}", limit=160)
-        raise PluginError(f"a table [project] in {folder / 'pyproject.toml'}", got, "mend the file") from error
-    card = folder / "README.md"
-    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+        raise PluginError(f"a table [project] in {file}", got, "mend the file") from error
+    try:
+        text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise PluginError(f"{card} as UTF-8", printable(str(error)), "save it as UTF-8") from error
     licence = project.get("license", "")
     licence = licence if isinstance(licence, str) else ""
-    return Subject(_package_below(folder, points), name, licence, text, points, requires)
+    return _subjects(folder, Subject(folder, "", name, licence, text, points, requires))
 
 
-def _package_below(folder: Path, points: dict[str, str]) -> Path:
-    """Return the package with the manifest; the entry point names it, else there must be just one."""
-    named = [folder / value.replace(".", "/") for value in points.values() if isinstance(value, str)]
-    below = sorted(path.parent for path in folder.glob(f"*/{MANIFEST_NAME}"))
-    package = next((path for path in (*named, *below) if (path / MANIFEST_NAME).is_file()), None)
-    if package is None:
+def _subjects(folder: Path, whole: Subject) -> tuple[Subject, ...]:
+    """Return one subject for each package that an entry point names; where none does, for each that is there."""
+    points = whole.entry_points or {}
+    named = {value: folder.joinpath(*value.split(".")) for value in points.values() if _MODULE.fullmatch(value)}
+    found = {module: path for module, path in named.items() if (path / MANIFEST_NAME).is_file()}
+    missing = tuple(value for value in points.values() if value not in found)
+    if not found:
+        below = sorted(path.parent for path in folder.glob(f"*/{MANIFEST_NAME}"))
+        found = {path.name: path for path in below}
+    if not found:
         raise PluginError(f"a package with {MANIFEST_NAME} in {folder}", "none", "start with 'stemprover plugins new'")
-    return package
+    return tuple(
+        dataclasses.replace(whole, package=path, module=module, unfounded=missing) for module, path in found.items()
+    )
 
 
-def _wheel(path: Path, scratch: Path) -> Subject:
+def _wheel(path: Path, scratch: Path) -> tuple[Subject, ...]:
     try:
         with zipfile.ZipFile(path) as archive:
             _check(archive, path)
             archive.extractall(scratch)
-    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-        raise PluginError(f"a whole wheel {path}", f"{type(error).__name__}: {error}", "build it again") from error
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:  # damaged, encrypted
+        got = printable(f"{type(error).__name__}: {error}", limit=160)
+        raise PluginError(f"a whole wheel {path}", got, "build it again with 'pip wheel'") from error
     info = next(iter(sorted(scratch.glob("*.dist-info"))), None)
     if info is None or not (info / "METADATA").is_file():
         raise PluginError(f"a wheel with metadata in {path}", "none", "build it again")
-    headers = email.parser.Parser().parsestr((info / "METADATA").read_text(encoding="utf-8"))
-    points = ConfigParser(delimiters=("=",))
+    points = ConfigParser(delimiters=("=",), interpolation=None)
     points.optionxform = str  # type: ignore[assignment,method-assign]  # names keep their case
     try:
+        headers = email.parser.Parser().parsestr((info / "METADATA").read_text(encoding="utf-8"))
         points.read(info / "entry_points.txt", encoding="utf-8")
     except (ConfigError, UnicodeDecodeError) as error:
-        raise PluginError(f"readable entry points in {path}", printable(str(error)), "build it again") from error
+        raise PluginError(f"readable metadata in {path}", printable(str(error)), "build it again") from error
     group = dict(points[ENTRY_POINT_GROUP]) if ENTRY_POINT_GROUP in points else {}
-    return Subject(
-        _package_below(scratch, group),
+    whole = Subject(
+        scratch,
+        "",
         str(headers.get("Name", "")),
         str(headers.get("License-Expression", "")),
         str(headers.get_payload()),
         group,
         tuple(map(str, headers.get_all("Requires-Dist", []))),
     )
+    return _subjects(scratch, whole)
 
 
 def _check(archive: zipfile.ZipFile, path: Path) -> None:

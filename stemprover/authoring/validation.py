@@ -9,10 +9,11 @@ from pathlib import Path
 
 from stemprover.authoring.subject import Subject, opened
 from stemprover.errors import ManifestError, StemProverError
-from stemprover.plugins import Manifest, Plugin, read_manifest, registry, verify_files
-from stemprover.plugins.card import card_problems
+from stemprover.plugins import Manifest, Plugin, read_manifest, verify_files
+from stemprover.plugins.card import card_problems, own_license
 from stemprover.plugins.discovery import describe
-from stemprover.plugins.packages import Package
+from stemprover.plugins.index import known_offline
+from stemprover.plugins.packages import Package, canonical
 
 __all__ = ["Finding", "validate"]
 
@@ -32,21 +33,30 @@ class Finding:
 def validate(path: Path) -> tuple[Finding, ...]:
     """Check a project folder, a package folder or a wheel: manifest, files, card, licence, size and names.
 
+    Every plugin of a distribution is checked. Nothing is fetched: registries are those that were read before.
+
     Raises
     ------
     PluginError
         There is no plugin in ``path``.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        subject = opened(path, Path(scratch))
-        try:
-            manifest = read_manifest(subject.package)
-        except ManifestError as error:
-            return (Finding("error", str(error)),)
-        checks: tuple[Callable[[Subject, Manifest], Iterator[Finding]], ...] = (
-            _host, _files, _adapter, _licence, _card, _names, _size,
-        )  # fmt: skip
-        return tuple(finding for check in checks for finding in check(subject, manifest))
+        found = (finding for subject in opened(path, Path(scratch)) for finding in _findings(subject))
+        return tuple(dict.fromkeys(found))  # what concerns the whole distribution is said once
+
+
+def _findings(subject: Subject) -> Iterator[Finding]:
+    """Everything about one plugin of a distribution."""
+    try:
+        manifest = read_manifest(subject.package)
+    except ManifestError as error:
+        yield Finding("error", str(error))
+        return
+    checks: tuple[Callable[[Subject, Manifest], Iterator[Finding]], ...] = (
+        _host, _files, _adapter, _licence, _card, _names, _size,
+    )  # fmt: skip
+    for check in checks:
+        yield from check(subject, manifest)
 
 
 def _error(text: str) -> Finding:
@@ -120,7 +130,7 @@ def _licence(subject: Subject, manifest: Manifest) -> Iterator[Finding]:
         canonicalize_license_expression(manifest.license)
     except InvalidLicenseExpression:
         yield _error(f"licence {manifest.license!r} is no SPDX expression such as Apache-2.0 or CC-BY-4.0")
-    if subject.license is not None and subject.license != manifest.license:
+    if subject.license is not None and subject.license != own_license(manifest):
         yield _error(f"manifest and package state two licences, {manifest.license} and {subject.license or 'none'}")
 
 
@@ -130,17 +140,31 @@ def _card(subject: Subject, manifest: Manifest) -> Iterator[Finding]:
 
 
 def _names(subject: Subject, manifest: Manifest) -> Iterator[Finding]:
-    if subject.entry_points is not None and subject.entry_points != {manifest.name: subject.package.name}:
-        wanted = f'{manifest.name} = "{subject.package.name}"'
-        yield _error(f"the entry points of group stemprover.plugins must be just {wanted}, not {subject.entry_points}")
-    if subject.requires is not None and not any(one.startswith("stemprover") for one in subject.requires):
+    if subject.entry_points is not None:
+        names = [name for name, module in subject.entry_points.items() if module == subject.module]
+        if names != [manifest.name]:
+            wanted = f'{manifest.name} = "{subject.module}"'
+            yield _error(f"an entry point of group stemprover.plugins must be {wanted}, not {names or 'absent'}")
+    for module in subject.unfounded:
+        yield _error(f"an entry point names {module}, where no package with stemprover.json is")
+    if subject.requires is not None and "stemprover" not in map(_needed, subject.requires):
         yield Finding("warning", "the package does not depend on stemprover; add it with a range of versions")
-    for entry in registry().entries:
-        if entry.name == manifest.name and entry.distribution != subject.distribution:
+    for entry in known_offline().entries:
+        if entry.name == manifest.name and canonical(entry.distribution) != canonical(subject.distribution):
             text = (
                 f"the registry has a plugin {entry.name} already ({entry.distribution}); users could not install both"
             )
             yield Finding("warning", text)
+
+
+def _needed(requirement: str) -> str:
+    """The distribution that a requirement names, empty when it cannot be read."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        return canonical(Requirement(requirement).name)
+    except InvalidRequirement:
+        return ""
 
 
 def _size(subject: Subject, manifest: Manifest) -> Iterator[Finding]:

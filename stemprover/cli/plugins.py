@@ -44,10 +44,10 @@ def list_plugins(as_json: bool) -> None:
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print one object.")
 def info(name: str, as_json: bool) -> None:
-    """Describe one installed plugin."""
-    from stemprover.plugins import find
+    """Describe one installed plugin, by its name or its distribution's."""
+    from stemprover.plugins.chosen import one_chosen
 
-    plugin = find(name)
+    plugin = one_chosen(name)
     facts = {**plugin.to_dict(), "summary": plugin.summary, **_details(plugin)}
     if as_json:
         click.echo(json.dumps(facts, indent=2))

@@ -71,21 +71,21 @@ def uninstall(names: tuple[str, ...]) -> None:
 @click.command()
 @click.argument("name")
 def enable(name: str) -> None:
-    """Switch a plugin on again."""
-    from stemprover.plugins import enable as switch_on
+    """Switch a plugin on again, or all of a distribution."""
+    from stemprover.plugins.chosen import switch_on
 
-    switch_on(name)
-    click.echo(f"{name} is switched on")
+    for one in switch_on(name):
+        click.echo(f"{one} is switched on")
 
 
 @click.command()
 @click.argument("name")
 def disable(name: str) -> None:
-    """Switch a plugin off; it stays installed."""
-    from stemprover.plugins import disable as switch_off
+    """Switch a plugin off, or all of a distribution; it stays installed."""
+    from stemprover.plugins.chosen import switch_off
 
-    switch_off(name)
-    click.echo(f"{name} is switched off")
+    for one in switch_off(name):
+        click.echo(f"{one} is switched off")
 
 
 @click.command()
@@ -94,17 +94,21 @@ def disable(name: str) -> None:
 def verify(context: click.Context, names: tuple[str, ...]) -> None:
     """Compare plugins with their manifests: every file's SHA-256, the host and the base; all without a NAME.
 
-    Exits with 2 if one is not as it was released or does not fit; the others are checked all the same.
+    NAME is a plugin's or a distribution's. Of what was installed from a wheel, all files are compared with the wheel's
+    own list. Exits with 2 if one is not as it was released or does not fit; the others are checked all the same.
     """
     from stemprover.errors import PluginError
-    from stemprover.plugins import find, installed
+    from stemprover.plugins import installed
+    from stemprover.plugins.chosen import chosen
+    from stemprover.plugins.health import unchecked
     from stemprover.plugins.health import verify as check
 
     failed = False
-    for plugin in [find(name) for name in names] if names else installed():
+    for plugin in [plugin for name in names for plugin in chosen(name)] if names else installed():
         try:
-            checked = check(plugin)
-            click.echo(f"{plugin.name}: {len(checked)} file{'' if len(checked) == 1 else 's'} as released")
+            count = len(check(plugin))
+            released = f"{count} file{'' if count == 1 else 's'} as released"
+            click.echo(f"{plugin.name}: {released if count else f'nothing to check: {unchecked(plugin)}'}")
         except PluginError as error:
             failed = True
             print_error(f"{plugin.name}: {error}")

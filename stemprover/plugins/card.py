@@ -8,9 +8,14 @@ from pathlib import Path
 from stemprover.errors import ManifestError
 from stemprover.plugins.manifest import Manifest
 
-__all__ = ["card_problems", "has_marks", "metrics_table", "update_card"]
+__all__ = ["card_problems", "has_marks", "metrics_table", "own_license", "update_card"]
 
 _BEGIN, _END = "<!-- metrics -->", "<!-- /metrics -->"
+
+
+def own_license(manifest: Manifest) -> str:
+    """Return the licence of what a plugin's package holds: of one that downloads weights, the part before ``AND``."""
+    return manifest.license.partition(" AND ")[0] if manifest.download_size_mb else manifest.license
 
 
 def metrics_table(manifest: Manifest) -> str:
@@ -38,8 +43,9 @@ def card_problems(text: str, manifest: Manifest) -> Iterator[str]:
         return
     head = text.partition("---\n")[2].partition("\n---")[0] if text.startswith("---") else ""
     stated = [line.partition(":")[2].strip() for line in head.splitlines() if line.startswith("license:")]
-    if stated != [manifest.license.lower()]:
-        yield f"the card must begin with a block that states license: {manifest.license.lower()}, not {stated}"
+    own = own_license(manifest).lower()
+    if stated != [own]:
+        yield f"the card must begin with a block that states license: {own}, not {stated}"
     if manifest.kind != "lora":
         return
     table = text.partition(_BEGIN)[2].partition(_END)[0].strip()

@@ -15,9 +15,10 @@ from stemprover.plugins.discovery import EMBEDDED, Plugin
 from stemprover.plugins.hashing import verify_files
 from stemprover.plugins.origins import came_from_index, requirement_of
 from stemprover.plugins.packages import is_hub_folder
+from stemprover.plugins.record import verify_record
 from stemprover.plugins.state import read_state, state_file
 
-__all__ = ["Problem", "examine", "verify"]
+__all__ = ["Problem", "examine", "unchecked", "verify"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ def verify(plugin: Plugin) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        The files that were checked. Weights on the hub are looked for in its cache; none are fetched.
+        The files that were checked: those of the manifest, and of what came as a wheel all files of that. Weights on
+        the hub are looked for in its cache; none are fetched.
 
     Raises
     ------
@@ -48,6 +50,20 @@ def verify(plugin: Plugin) -> tuple[str, ...]:
         raise PluginError(f"{plugin.name} to be usable", f"{plugin.status}: {plugin.reason}", _mend(plugin))
     if plugin.manifest is None and plugin not in EMBEDDED:  # switched off, and broken besides
         raise PluginError(f"{plugin.name} to be readable", plugin.reason, _mend(plugin))
+    return tuple(dict.fromkeys((*_verify_listed(plugin), *verify_record(plugin))))
+
+
+def unchecked(plugin: Plugin) -> str:
+    """Say why :func:`verify` had no file to look at."""
+    if plugin in EMBEDDED:
+        return "it is a part of stemprover"
+    if plugin.manifest is not None and plugin.manifest.weights is not None and plugin.manifest.weights.hub:
+        return "its weights were not fetched from the hub so far"
+    return "its manifest lists no files, and it was not installed from a wheel"
+
+
+def _verify_listed(plugin: Plugin) -> tuple[str, ...]:
+    """Check the files that the manifest lists."""
     weights = plugin.manifest.weights if plugin.manifest else None
     if plugin.manifest is None or weights is None or not weights.hub:
         return verify_files(plugin)

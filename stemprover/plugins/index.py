@@ -20,7 +20,15 @@ from stemprover.plugins.packages import DISTRIBUTION, canonical
 from stemprover.plugins.places import places_of_environment, read_place
 from stemprover.plugins.versions import valid_range
 
-__all__ = ["REGISTRY_FILE", "REGISTRY_VERSION", "Registry", "RegistryEntry", "install_command", "registry"]
+__all__ = [
+    "REGISTRY_FILE",
+    "REGISTRY_VERSION",
+    "Registry",
+    "RegistryEntry",
+    "install_command",
+    "known_offline",
+    "registry",
+]
 
 REGISTRY_FILE = Path(__file__).parent.parent / "registry.yaml"
 REGISTRY_VERSION = 1
@@ -125,10 +133,13 @@ def registry(extra: Sequence[str | Path] = (), offline: bool = False) -> Registr
         notes += [note] if note else []
         for entry in _read(text, place):
             keys = f"plugin {entry.name}", f"distribution {canonical(entry.distribution)}"
-            first = next((taken[key] for key in keys if key in taken), None)
+            first = taken.get(keys[0]) or taken.get(keys[1])
+            if first is not None and keys[0] not in taken and first.source == entry.source and not entry.hub:
+                first = None  # one distribution may hold several plugins; only its own registry can say so
             if first is None:
                 entries.append(entry)
-                taken.update(dict.fromkeys(keys, entry))
+                for key in keys:
+                    taken.setdefault(key, entry)
             else:
                 conflicts.append(
                     f"{entry.source}: {entry.name} ({entry.distribution}) is left out, "
@@ -137,16 +148,20 @@ def registry(extra: Sequence[str | Path] = (), offline: bool = False) -> Registr
     return Registry(tuple(entries), tuple(conflicts), tuple(notes))
 
 
+def known_offline() -> Registry:
+    """Return what is known without a network: all registries as last read; where one cannot be, the host's own."""
+    try:
+        return registry(offline=True)
+    except PluginError:
+        return Registry(tuple(_read(*_own())))
+
+
 def install_command(artifact: str, stem: str = "") -> str | None:
     """Return the command that installs an adapter for an artifact, ``None`` when no registry knows one.
 
     It is only advice beside a result, so it asks no network, and a registry that cannot be read is no reason to fail.
     """
-    try:
-        known = registry(offline=True)
-    except PluginError:
-        known = Registry(tuple(_read(*_own())))
-    entry = known.adapter_for(artifact, stem)
+    entry = known_offline().adapter_for(artifact, stem)
     return entry.install if entry else None
 
 

@@ -11,8 +11,9 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from stemprover.errors import PluginError, PluginNotFoundError
+from stemprover.errors import PluginError
 from stemprover.plugins import resolver
+from stemprover.plugins.chosen import chosen
 from stemprover.plugins.discovery import EMBEDDED, Plugin, installed
 from stemprover.plugins.fields import printable
 from stemprover.plugins.hub import HubSource, fetch_adapter, install_adapter, read_hub_manifest, require_free_name
@@ -127,9 +128,9 @@ def uninstall(names: Iterable[str]) -> tuple[Plugin, ...]:
         Several are, or it is a part of the host; nothing was removed. Or the installer could not remove it.
     """
     known = installed()
-    chosen = [_removable(name, known) for name in names]
-    folders = {plugin.folder for plugin in chosen if plugin.folder and is_hub_folder(plugin.folder)}
-    packages = {plugin.distribution for plugin in chosen if plugin.folder not in folders}
+    asked = [_removable(name, known) for name in names]
+    folders = {plugin.folder for plugin in asked if plugin.folder and is_hub_folder(plugin.folder)}
+    packages = {plugin.distribution for plugin in asked if plugin.folder not in folders}
     if packages:  # the installer may refuse; then nothing is gone
         resolver.uninstall(sorted(packages))
     for folder in folders:
@@ -147,18 +148,14 @@ def uninstall(names: Iterable[str]) -> tuple[Plugin, ...]:
 
 
 def _removable(name: str, known: Sequence[Plugin]) -> Plugin:
-    chosen = [plugin for plugin in known if canonical(plugin.distribution) == canonical(name)]
-    chosen = chosen or [plugin for plugin in known if plugin.name == name]
-    if not chosen:
-        names = ", ".join(sorted({plugin.name for plugin in known if plugin not in EMBEDDED})) or "none"
-        raise PluginNotFoundError(f"an installed plugin ({names})", printable(name), "see 'stemprover plugins list'")
-    distributions = sorted({plugin.distribution for plugin in chosen})
+    found = chosen(name, known)
+    distributions = sorted({plugin.distribution for plugin in found})
     if len(distributions) > 1:
         raise PluginError(f"one plugin of the name {name}", " and ".join(distributions), "name the distribution")
-    if chosen[0] in EMBEDDED:
+    if found[0] in EMBEDDED:
         fix = "it goes with stemprover itself; 'stemprover plugins list' shows what can be removed"
         raise PluginError("a plugin that was installed", f"{name}, a part of stemprover", fix)
-    return chosen[0]
+    return found[0]
 
 
 def _remove_folder(folder: Path) -> None:

@@ -33,7 +33,7 @@ def test_manifest_and_separator_say_the_same(name: str) -> None:
     assert isinstance(separator, Separator)
     assert (manifest.name, manifest.stems, manifest.sample_rate) == (separator.name, separator.stems, RATE)
     assert manifest.download_size_mb > 300
-    assert manifest.license == "MIT"
+    assert manifest.license == "Apache-2.0 AND MIT"
 
 
 def test_nothing_heavy_is_imported_to_build_a_separator() -> None:
