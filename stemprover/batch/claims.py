@@ -3,7 +3,8 @@
 On local and shared disks a claim is a lock, which the system gives back when its holder dies. Stores of objects have no
 locks: there a claim is an object that is made only if there is none, renewed while its holder works, and void when it
 was not renewed for a quarter of an hour. A worker that repeats the work of a lost one has the same run and takes over
-its claim at once.
+its claim at once. Of several that take over a void claim the last to write it has it: each waits until all must have
+written, and looks whose token is there. A holder whose claim was taken over in its sleep leaves the new one alone.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import os
 import platform
 import random
+import secrets
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -33,6 +35,7 @@ HIDDEN = ".stemprover"
 
 LEASE_S = 900.0
 _RENEW_S = 60.0
+_SETTLE_S = 2.0
 _TRIES, _PAUSE_S = 200, 0.005
 _LONGEST = 200  # bytes of a name that are kept when the suffix would make it too long
 
@@ -90,7 +93,7 @@ def _locked(place: str) -> Iterator[None]:
             raise OutputError(f"to write '{place}'", what, fix) from error
         try:
             with contextlib.suppress(OSError):  # on a full disk the lock holds as well, only its holder has no name
-                path.write_bytes(_holder(""))
+                path.write_bytes(_holder("", ""))
             yield
         finally:
             path.unlink(missing_ok=True)  # while it is held: whoever waits for this file sees that it is gone
@@ -122,18 +125,16 @@ def _make_folders(folder: Path, made: list[Path]) -> None:
 
 @contextlib.contextmanager
 def _leased(place: str, run: str) -> Iterator[None]:
-    path = beside(place, ".claim")
-    if not create(path, _holder(run)):
-        found = _read(path)
-        if found.get("run") != run and time.time() < float(found.get("until", 0.0)):
-            raise _taken(place, json.dumps(found).encode())
-        places.write(path, _holder(run))
+    path, token = beside(place, ".claim"), secrets.token_hex(8)
+    if not create(path, _holder(run, token)):
+        _take_over(place, path, run, token)
     over = threading.Event()
 
     def renew() -> None:
         while not over.wait(_RENEW_S):
             with contextlib.suppress(OutputError):  # there is time for more attempts
-                places.write(path, _holder(run))
+                if _read(path).get("token") == token:
+                    places.write(path, _holder(run, token))
 
     thread = threading.Thread(target=renew, name="stemprover-claim", daemon=True)
     thread.start()
@@ -142,11 +143,27 @@ def _leased(place: str, run: str) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-        places.remove(path)
+        with contextlib.suppress(OutputError):  # a claim that stays is void before long
+            if _read(path).get("token") == token:
+                places.remove(path)
 
 
-def _holder(run: str) -> bytes:
-    who = {"process": os.getpid(), "host": platform.node(), "run": run, "until": time.time() + LEASE_S}
+def _take_over(place: str, path: str, run: str, token: str) -> None:
+    """Write a claim over a void one, or one of the same run; raises if somebody else holds it, then or afterwards."""
+    found = _read(path)
+    is_ours = found.get("run") == run
+    if not is_ours and time.time() < float(found.get("until", 0.0)):
+        raise _taken(place, json.dumps(found).encode())
+    places.write(path, _holder(run, token))
+    if not is_ours:
+        time.sleep(_SETTLE_S)
+        found = _read(path)
+        if found.get("token") != token:
+            raise _taken(place, json.dumps(found).encode())
+
+
+def _holder(run: str, token: str) -> bytes:
+    who = {"process": os.getpid(), "host": platform.node(), "run": run, "until": time.time() + LEASE_S, "token": token}
     return json.dumps(who).encode()
 
 

@@ -64,12 +64,15 @@ class Worker:
 def run_on_cluster(jobs: Sequence[Job], order: Order, engine: Engine, bars: Bars) -> Iterator[Outcome]:
     """Do all jobs on a Ray cluster; yields outcomes as they come.
 
+    Workers have working folders of their own, so that every local path is made absolute before it is sent.
+
     Raises
     ------
     OptionError
         If Ray is not installed or the cluster cannot be reached.
     """
     ray = _import_ray()
+    order = order.everywhere()
     order = prepared(order, order.new_enhancer("cpu"))  # what starts a run need not have what the workers have
     threads = engine.threads or 1
     with _connected(ray, engine):
@@ -77,7 +80,7 @@ def run_on_cluster(jobs: Sequence[Job], order: Order, engine: Engine, bars: Bars
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         # One row per block: a lost worker repeats one job, and no worker waits with a full block while others idle.
-        rows = ray.data.from_items([{"job": job.to_json()} for job in jobs], override_num_blocks=len(jobs))
+        rows = ray.data.from_items([{"job": job.everywhere().to_json()} for job in jobs], override_num_blocks=len(jobs))
         done = rows.map(
             Worker,
             fn_constructor_args=(order, threads),

@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from stemprover.enhance import Enhancer
     from stemprover.enhanced import Settings
 
-__all__ = ["Contents", "content_hashes", "job_fingerprint", "weights_fingerprint"]
+__all__ = ["Contents", "content_hashes", "job_fingerprint", "reference_versions", "weights_fingerprint"]
 
 Contents = Mapping[str, tuple[str, str]]
 """Version (see :func:`stemprover.batch.places.version`) and SHA-256 of each input."""
+
+_REPAIRING = ("detector", "lora", "hooks")
+"""Kinds of plugins that have a say in every automatic repair; vocoders do when they are chosen."""
 
 
 def weights_fingerprint(enhancer: Enhancer, settings: Settings) -> str:
@@ -37,7 +40,7 @@ def weights_fingerprint(enhancer: Enhancer, settings: Settings) -> str:
     plugins = sorted(
         (plugin.name, plugin.version, sorted((plugin.manifest.files if plugin.manifest else {}).items()))
         for plugin in enhancer.plugins
-        if plugin.status == "ok" and (plugin.name in named or (settings.auto_detect and plugin.kind != "vocoder"))
+        if plugin.status == "ok" and (plugin.name in named or (settings.auto_detect and plugin.kind in _REPAIRING))
     )
     folder = EMBEDDED_VOCODER if vocoder == "embedded" else Path(option)
     weights = folder_sha256(folder) if str(folder) != "." and folder.is_dir() else option
@@ -65,13 +68,24 @@ def content_hashes(inputs: tuple[str, ...], known: Contents, local: Callable[[st
     return found
 
 
+def reference_versions(reference: Path | None, stems: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return name, and size and date, of the true stems that reports of these stems are measured against."""
+    if reference is None:
+        return []
+    names = {PurePosixPath(stem).stem for stem in stems}
+    inside = sorted(reference.iterdir()) if reference.is_dir() else []
+    found = [path for path in inside if path.stem in names] if reference.is_dir() else [reference]
+    return [(path.name, places.version(str(path))) for path in found if path.is_file()]
+
+
 def job_fingerprint(job: Job, contents: Contents, settings: Settings, weights: str, others: Mapping[str, Any]) -> str:
     """Return the hash that says whether a result is the one that this run would make.
 
     ``others`` are further options that change what is written.
     """
     # Names matter, since they tell what a stem holds; where the files lie does not, beyond the folder's name.
-    named = [[PurePosixPath(place).parent.name, PurePosixPath(place).name, contents[place][1]] for place in job.inputs]
+    full = {place: PurePosixPath(places.absolute(place)) for place in job.inputs}
+    named = [[full[place].parent.name, full[place].name, contents[place][1]] for place in job.inputs]
     outputs = [[PurePosixPath(target.audio).suffix, sorted(target.reports)] for target in job.targets]
     options = dataclasses.asdict(settings)
     return _digest([weights, named, bool(job.mixture), job.stem_class, outputs, options, dict(others)])

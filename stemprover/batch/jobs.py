@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from stemprover.batch.places import absolute
 from stemprover.errors import OutputError, StemProverError
 
 __all__ = ["Failure", "Job", "Source", "Target", "write_json"]
@@ -75,6 +76,17 @@ class Job:
     def inputs(self) -> tuple[str, ...]:
         """All audio files that are read."""
         return (*self.stems, self.mixture) if self.mixture else self.stems
+
+    def everywhere(self) -> Job:
+        """Return the job with files that mean the same in every working folder; its source stays as it was named."""
+        targets = (
+            Target(absolute(target.audio), {kind: absolute(place) for kind, place in target.reports.items()})
+            for target in self.targets
+        )
+        mixture = self.mixture and absolute(self.mixture)
+        return dataclasses.replace(
+            self, stems=tuple(map(absolute, self.stems)), targets=tuple(targets), mixture=mixture
+        )
 
     def to_json(self) -> str:
         """Return the job as a line of text, for workers elsewhere."""

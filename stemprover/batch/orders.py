@@ -20,6 +20,10 @@ class Loader:
     dtype: str = "float32"
     safe_mode: bool = False
 
+    def everywhere(self) -> Loader:
+        """Return a loader whose base, if it is a folder, means the same in every working folder."""
+        return dataclasses.replace(self, base=self.base and _folder_everywhere(self.base))
+
     def __call__(self, device: str) -> Enhancer:
         """Make one."""
         return Enhancer.from_pretrained(self.base, device=device, dtype=self.dtype, safe_mode=self.safe_mode)
@@ -60,3 +64,16 @@ class Order:
     overwrite: bool = False
     resume: bool = False
     record: bool = False
+
+    def everywhere(self) -> Order:
+        """Return the order with local files that mean the same in every working folder, for workers elsewhere."""
+        name, colon, option = self.settings.vocoder.partition(":")
+        settings = dataclasses.replace(self.settings, vocoder=f"{name}{colon}{_folder_everywhere(option)}")
+        loader = self.new_enhancer.everywhere() if isinstance(self.new_enhancer, Loader) else self.new_enhancer
+        reference = None if self.reference is None else self.reference.absolute()
+        return dataclasses.replace(self, settings=settings, new_enhancer=loader, reference=reference)
+
+
+def _folder_everywhere(name: str) -> str:
+    """A folder's absolute path; ids of a hub and empty names are no folders."""
+    return str(Path(name).absolute()) if name and Path(name).exists() else name

@@ -17,6 +17,7 @@ from typing import Any
 from stemprover.errors import AudioError, InputError, OptionError, OutputError
 
 __all__ = [
+    "absolute",
     "common_folder",
     "exists",
     "file_names",
@@ -41,6 +42,11 @@ __all__ = [
 def normalised(place: str) -> str:
     """Return a place as it is, or the path of a ``file://`` URL."""
     return place.removeprefix("file://") if place.startswith("file://") else place
+
+
+def absolute(place: str) -> str:
+    """Return a place that means the same in every working folder."""
+    return place if is_remote(place) else str(Path(place).absolute())
 
 
 def is_remote(place: str) -> bool:
@@ -139,7 +145,7 @@ def version(place: str) -> str:
 
 def size(place: str) -> int | None:
     """Return the size of a file in bytes, or None if there is none."""
-    with told(OutputError, place), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+    with told(OutputError, place, "to read"), contextlib.suppress(FileNotFoundError, NotADirectoryError):
         if not is_remote(place):
             return Path(place).stat().st_size
         system, path = filesystem(place)
@@ -149,7 +155,7 @@ def size(place: str) -> int | None:
 
 def read(place: str) -> bytes | None:
     """Return the content of a small file, or None if there is none."""
-    with told(OutputError, place), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+    with told(OutputError, place, "to read"), contextlib.suppress(FileNotFoundError, NotADirectoryError):
         if not is_remote(place):
             return Path(place).read_bytes()
         system, path = filesystem(place)
@@ -206,8 +212,8 @@ def filesystem(place: str) -> tuple[Any, str]:
 
 
 @contextlib.contextmanager
-def told(kind: type[InputError], place: str) -> Iterator[None]:
-    """Turn what file systems raise into one line that names the place."""
+def told(kind: type[InputError], place: str, what: str = "") -> Iterator[None]:
+    """Turn what file systems raise into one line that names the place, and ``what`` was tried (``to read``)."""
     try:
         yield
     except InputError:
@@ -216,5 +222,5 @@ def told(kind: type[InputError], place: str) -> Iterator[None]:
         if kind is AudioError and isinstance(error, FileNotFoundError):
             raise AudioError("an audio file or a folder", f"nothing at '{place}'", "check the path") from None
         reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"[:300]
-        what = "to read" if kind is AudioError else "to write"
+        what = what or ("to read" if kind is AudioError else "to write")
         raise kind(f"{what} '{place}'", f"an error ({reason})", "check access, free space and permissions") from error

@@ -32,8 +32,6 @@ class Selection:
         CSV file with further inputs.
     plot : str or None
         Where ``detect`` draws.
-    align : bool
-        Shift stems that are late against the mixture.
     """
 
     mixture: str | None = None
@@ -43,7 +41,6 @@ class Selection:
     report: str = "none"
     manifest: str | None = None
     plot: str | None = None
-    align: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

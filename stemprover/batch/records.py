@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from stemprover.batch import places
-from stemprover.batch.fingerprint import Contents, content_hashes, job_fingerprint
+from stemprover.batch.fingerprint import Contents, content_hashes, job_fingerprint, reference_versions
 from stemprover.batch.jobs import Job
 from stemprover.batch.orders import Order
 from stemprover.batch.staging import LocalFiles
@@ -40,7 +40,7 @@ class Record:
         if order.record:
             known = self._states[0].contents if self._states[0] else {}
             self._contents = content_hashes(job.inputs, known, local.input)
-            others = {"reference": str(order.reference or ""), "align": order.align}
+            others = {"reference": reference_versions(order.reference, job.stems), "align": order.align}
             self._fingerprint = job_fingerprint(job, self._contents, order.settings, order.weights, others)
 
     @property

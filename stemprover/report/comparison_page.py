@@ -23,6 +23,7 @@ __all__ = ["CHANGE_SPAN_DB", "EXCERPT_S", "apart_db", "closest", "write_comparis
 EXCERPT_S = 30.0
 CHANGE_SPAN_DB = 65.0
 _SAME_DB = -150.0
+_FAINT = 1e-9  # full scale of the pictures of silent files
 
 
 def write_comparison(path: Path, comparison: Comparison) -> None:
@@ -73,7 +74,7 @@ def _rows(comparison: Comparison, analyses: Sequence[Analysis]) -> list[dict[str
     loudest = max(float(picture.max()) for picture in changes)
     shapes = [waveform(file.source) for file in comparison.files]
     differences = [waveform(file.source, first.source) for file in comparison.files[1:]]
-    peak = max(float(np.abs(side).max()) for shape in shapes for side in shape)
+    peak = max(_FAINT, *(float(np.abs(side).max()) for shape in shapes for side in shape))
     error = max(*(float(np.abs(side).max()) for shape in differences for side in shape), 1e-4 * peak)
     rows: list[dict[str, Any]] = []
     for place, (file, shape) in enumerate(zip(comparison.files, shapes, strict=True)):
@@ -89,7 +90,7 @@ def _rows(comparison: Comparison, analyses: Sequence[Analysis]) -> list[dict[str
             row |= {
                 "difference": _difference(comparison, file),
                 "wave_difference": waveform_path(differences[place - 1], error),
-                "zoom_db": 20 * float(np.log10(max(peak, 1e-9) / error)),
+                "zoom_db": 20 * float(np.log10(peak / error)),
                 "picture_difference": data_uri(change_image(analyses[place - 1], top, loudest, CHANGE_SPAN_DB)),
             }
         rows.append(row)
