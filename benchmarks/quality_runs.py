@@ -101,10 +101,10 @@ class Bench:
         artifact: str = "bleed",
         **settings: Any,
     ) -> Method:
-        """Return StemProver that repairs every moment and band, applied as usual or with a wetness of ``wet``."""
+        """Return StemProver that repairs every moment and band; a share of ``wet`` is applied, else the usual one."""
         models, plugins = self.enhancer.models, self.enhancer.plugins
         flagging = dataclasses.replace(self, enhancer=Enhancer(models, plugins, [FlagEverything(artifact)]))
-        around = contextlib.nullcontext if wet is None else lambda: patch.object(render, "_wetness", lambda _: wet)
+        around = contextlib.nullcontext if wet is None else lambda: patch.object(render, "_CAUTION", wet)
         return flagging.method(name, context, groups, around=around, **settings)
 
 

@@ -10,6 +10,7 @@ import torch
 
 from stemprover.spectral.bands import band_centres_hz, band_magnitude, band_matrix, cell_band_edges_hz, to_bins
 from stemprover.spectral.spec import SPEC
+from stemprover.spectral.stft import stft
 
 SMALL = dataclasses.replace(SPEC, n_fft=512, n_bands=64)
 
@@ -59,3 +60,16 @@ def test_cell_edges_cover_the_spectrum_at_band_borders() -> None:
     assert (edges[0], edges[-1]) == (0.0, SPEC.sample_rate / 2)
     inside = np.searchsorted(edges, band_centres_hz()[1:-1], side="right") - 1
     assert np.array_equal(inside, np.arange(1, SPEC.n_bands - 1) // SPEC.cell_bands)
+
+
+def test_what_inference_cached_can_be_trained_through() -> None:
+    spec = dataclasses.replace(SPEC, n_fft=1024, n_bands=80, hop=256)  # a spec that nothing has cached yet
+    gain = torch.ones(1, spec.n_bins, 5, requires_grad=True)
+    audio = torch.randn(1, 4 * spec.hop, requires_grad=True)
+    with torch.inference_mode():
+        to_bins(torch.ones(1, spec.n_bands, 5), spec)
+        stft(torch.zeros(1, 4 * spec.hop), spec)
+    bands = torch.ones(1, spec.n_bands, 5, requires_grad=True)
+    (to_bins(bands, spec) * gain * stft(audio, spec).abs()).sum().backward()
+    assert bands.grad is not None
+    assert audio.grad is not None

@@ -19,7 +19,7 @@ from stemprover.spectral.spec import SPEC
 from stemprover.synthesis.embedded import load_embedded
 from stemprover.training.dataset import FRAMES, SAMPLES, PairBatches
 from stemprover.training.detected import DETECTIONS, detect_pairs, read_detections
-from stemprover.training.losses import scaled_error_ratio
+from stemprover.training.losses import error_ratio, gain_error_ratio, scaled_error_ratio, scaled_gain_error_ratio
 from stemprover.training.runs import train_base, train_lora, train_vocoder
 from stemprover.training.variation import Variation
 
@@ -147,15 +147,25 @@ def test_the_installed_detectors_examine_each_pair_once(pairs: Path) -> None:
     assert sorted(read_detections(pairs)) == ["train-000000", "train-000001", "validation-000000", "validation-000001"]
 
 
-def test_the_scaled_error_ratio_is_the_gain_of_si_sdr() -> None:
+def test_the_scaled_error_ratio_is_the_gain_of_one_plus_si_sdr() -> None:
     torch.manual_seed(0)
     clean = torch.randn(2, 50, 20, dtype=torch.complex64)
     degraded, estimate = clean + 0.5 * torch.randn_like(clean), 2.0 * clean + 0.3 * torch.randn_like(clean)
     flat = [torch.view_as_real(spectrum).flatten(1) for spectrum in (clean, degraded, estimate)]
     before, after = (scale_invariant_signal_distortion_ratio(one, flat[0]) for one in flat[1:])
     found = -10.0 * scaled_error_ratio(estimate, clean, degraded, floor=0.0)
-    torch.testing.assert_close(found, after - before, rtol=0.0, atol=0.01)
+    expected = 10.0 * torch.log10((1.0 + 10.0 ** (after / 10.0)) / (1.0 + 10.0 ** (before / 10.0)))
+    torch.testing.assert_close(found, expected, rtol=0.0, atol=0.01)
     assert torch.allclose(scaled_error_ratio(0.1 * degraded, clean, degraded), torch.zeros(2), atol=1e-4)
+
+
+def test_ratios_of_gains_are_those_of_the_stems_that_the_gains_make() -> None:
+    torch.manual_seed(0)
+    clean = torch.randn(2, 50, 20, dtype=torch.complex64)
+    degraded, gain = clean + 0.5 * torch.randn_like(clean), torch.rand(2, 50, 20)
+    for written_out, plain in ((gain_error_ratio, error_ratio), (scaled_gain_error_ratio, scaled_error_ratio)):
+        found = written_out(gain, clean, degraded)
+        torch.testing.assert_close(found, plain(gain * degraded, clean, degraded), rtol=1e-4, atol=1e-5)
 
 
 def weights_of(model: torch.nn.Module) -> torch.Tensor:

@@ -43,7 +43,8 @@ def band_matrix(spec: SpectralSpec = SPEC) -> Tensor:
     matrix = np.zeros((spec.n_bands, spec.n_bins))
     matrix[upper, np.arange(spec.n_bins)] = share
     matrix[upper - 1, np.arange(spec.n_bins)] += 1.0 - share
-    return torch.from_numpy(matrix.astype(np.float32))
+    with torch.inference_mode(mode=False):  # training may need what inference cached
+        return torch.from_numpy(matrix.astype(np.float32))
 
 
 def band_centres_hz(spec: SpectralSpec = SPEC) -> np.ndarray:

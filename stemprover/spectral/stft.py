@@ -14,7 +14,8 @@ __all__ = ["istft", "n_frames", "power", "stft"]
 
 @functools.lru_cache(maxsize=8)
 def _window(n_fft: int, device: str) -> Tensor:
-    return torch.hann_window(n_fft, periodic=True, device=device)
+    with torch.inference_mode(mode=False):  # training may need what inference cached
+        return torch.hann_window(n_fft, periodic=True, device=device)
 
 
 def n_frames(n_samples: int, spec: SpectralSpec = SPEC) -> int:

@@ -16,6 +16,7 @@ __all__ = [
     "perceptual_weight",
     "phase_coherence",
     "scaled_error_ratio",
+    "scaled_gain_error_ratio",
 ]
 
 _RESOLUTIONS = ((512, 128), (4096, 1024))
@@ -34,10 +35,11 @@ def error_ratio(estimate: Tensor, clean: Tensor, degraded: Tensor, floor: float 
 
 
 def scaled_error_ratio(estimate: Tensor, clean: Tensor, degraded: Tensor, floor: float = 1e-3) -> Tensor:
-    """:func:`error_ratio` after both are scaled to fit the clean stem best: minus the SI-SDR gain in bels.
+    """:func:`error_ratio` after both are scaled to fit the clean stem best.
 
-    After Le Roux et al., 2019 ("SDR - half-baked or well done?"). The plain ratio rewards turning a poor estimate down,
-    which nobody hears as a repair.
+    Minus the gain in bels of ``1 + SI-SDR`` (as a ratio; Le Roux et al., 2019, "SDR - half-baked or well done?"): the
+    estimate is scaled and not the stem, so that the worst estimate is as good as silence. The plain ratio rewards
+    turning a poor estimate down, which nobody hears as a repair.
     """
     energy = power(clean).sum((1, 2))
     reference = floor * energy + 1e-9
@@ -51,13 +53,30 @@ def scaled_error_ratio(estimate: Tensor, clean: Tensor, degraded: Tensor, floor:
 
 def gain_error_ratio(gain: Tensor, clean: Tensor, degraded: Tensor) -> Tensor:
     """:func:`error_ratio` of ``gain * degraded`` for a real gain; written out so that only ``g`` has gradients."""
-    with torch.no_grad():
-        squared, target = power(degraded), power(clean).sum((1, 2))
-        cross = (torch.view_as_real(degraded) * torch.view_as_real(clean)).sum(-1)
-        before = power(degraded - clean).sum((1, 2))
-        reference = 1e-3 * target + 1e-9
+    squared, cross, target = _products(clean, degraded)
+    before = power(degraded - clean).sum((1, 2))
+    reference = 1e-3 * target + 1e-9
     left = (gain * (gain * squared - 2.0 * cross)).sum((1, 2)) + target
     return torch.log10((left.clamp_min(0.0) + reference) / (before + reference))
+
+
+def scaled_gain_error_ratio(gain: Tensor, clean: Tensor, degraded: Tensor) -> Tensor:
+    """:func:`scaled_error_ratio` of ``gain * degraded`` for a real gain, in the manner of :func:`gain_error_ratio`."""
+    squared, cross, target = _products(clean, degraded)
+    reference = 1e-3 * target + 1e-9
+
+    def left(gain: Tensor) -> Tensor:
+        along, energy = (gain * cross).sum((1, 2)), (gain.square() * squared).sum((1, 2))
+        return (target - along.square() / (energy + 1e-9)).clamp_min(0.0) + reference
+
+    return torch.log10(left(gain) / left(torch.ones_like(gain)))
+
+
+@torch.no_grad()
+def _products(clean: Tensor, degraded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Power of the degraded stem and its product with the clean one per bin, energy of the clean one."""
+    cross = (torch.view_as_real(degraded) * torch.view_as_real(clean)).sum(-1)
+    return power(degraded), cross, power(clean).sum((1, 2))
 
 
 def perceptual_weight() -> Tensor:

@@ -18,7 +18,7 @@ from stemprover.spectral.codec import band_gain, decode, encode, to_image
 from stemprover.spectral.phase import BandFeatures, band_features
 from stemprover.spectral.stft import power, stft
 from stemprover.training.dataset import Batch
-from stemprover.training.losses import gain_error_ratio
+from stemprover.training.losses import gain_error_ratio, scaled_gain_error_ratio
 
 __all__ = ["RestorationTask", "condition_of", "new_model"]
 
@@ -97,19 +97,24 @@ class RestorationTask:
         with torch.autocast("cpu", enabled=False):
             gain = _applied(features.image, decode(degraded + predicted).squeeze(1), batch.region)
             ratio = gain_error_ratio(gain, clean, stem).mean()
-        return image + ratio, {"image": image.item(), "gain_db": -10.0 * ratio.item()}
+            scaled = scaled_gain_error_ratio(gain, clean, stem).mean()
+        figures = {"image": image.item(), "gain_db": -10.0 * ratio.item(), "si_gain_db": -10.0 * scaled.item()}
+        return image + (ratio + scaled) / 2, figures
 
     def validate(self, batch: Batch) -> Mapping[str, float]:
-        """One-step SDR gain in dB (mean, share improved, worst) and change of log-spectral distance in percent."""
+        """One-step gain of SDR and of 1 + SI-SDR in dB, share improved and harmed, change of the image's error."""
         stem, clean, features, condition = self._prepare(batch, None)
         degraded = encode(condition.image)
         predicted = self._predict(degraded, torch.ones(degraded.shape[0]), condition)
         restored = decode(degraded + predicted).squeeze(1)
-        gain = -10.0 * gain_error_ratio(_applied(features.image, restored, batch.region), clean, stem)
+        applied = _applied(features.image, restored, batch.region)
+        gain = -10.0 * gain_error_ratio(applied, clean, stem)
+        scaled = -10.0 * scaled_gain_error_ratio(applied, clean, stem)
         target = to_image(band_magnitude(power(clean)), features.level)
         left, before = ((image - target).abs().mean() for image in (restored, features.image))
         return {
             "gain_db": gain.mean().item(),
+            "si_gain_db": scaled.mean().item(),
             "improved": (gain > 0).float().mean().item(),
             "harmed": (gain < -0.1).float().mean().item(),
             "image_change": (left / before - 1.0).item(),
