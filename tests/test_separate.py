@@ -152,6 +152,17 @@ def test_separators_are_chosen_by_name() -> None:
         choose_separator("hpss", off)
 
 
+@pytest.mark.parametrize("name", ["light", "hpss"])
+def test_info_says_what_a_separator_makes_at_which_rate_and_what_it_fetches(
+    capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    separator = choose_separator(name)
+    facts = json.loads(run(capsys, "plugins", "info", name, "--json")[1])
+    assert (tuple(facts["stems"]), facts["sample_rate_hz"]) == (separator.stems, separator.sample_rate)
+    assert (facts["download_mb"], facts["license"]) == (0, "Apache-2.0")
+    assert "download_mb     0\n" in run(capsys, "plugins", "info", name)[1]
+
+
 PLUGIN = """
 import sys
 

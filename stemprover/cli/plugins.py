@@ -86,13 +86,18 @@ for command in (*MANAGING_COMMANDS, *AUTHORING_COMMANDS):
 
 
 def _details(plugin: Plugin) -> dict[str, object]:
+    from stemprover.plugins import EMBEDDED
+    from stemprover.spectral.spec import SPEC
+
+    if plugin in EMBEDDED:
+        return {"sample_rate_hz": SPEC.sample_rate, "download_mb": 0}
     manifest = plugin.manifest
     if manifest is None:
         return {}
     return {
         "host": manifest.host,
         "sample_rate_hz": manifest.sample_rate or "",
-        "download_mb": manifest.download_size_mb or "",
+        "download_mb": manifest.download_size_mb or (0 if plugin.kind == "separator" else ""),
         "base": manifest.base.id if manifest.base else "",
         "metrics": dict(manifest.metrics),
         "folder": str(plugin.folder),
