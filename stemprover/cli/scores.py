@@ -30,6 +30,8 @@ def print_scores(scores: SetScores) -> None:
     _print("Segments: median (worst)", ["", "", *names], _segment_rows(scores))
     for name, label in _BANDS.items():
         _print(f"{label}, per band", ["band (Hz)", *names], _band_rows(scores, name))
+    for note in scores.notes:
+        click.echo(note)
     for package, missing in scores.missing.items():
         what = "s" if len(missing) == 1 else ""
         fix = "pip install 'stemprover[evaluate]'"

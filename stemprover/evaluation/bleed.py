@@ -8,7 +8,7 @@ import numpy as np
 
 from stemprover.evaluation.arrays import pair, spectrum_blocks
 
-__all__ = ["bleedless", "fullness", "match_gain", "mel_filters"]
+__all__ = ["best_gain", "bleedless", "fullness", "match_gain", "mel_filters"]
 
 _N_FFT, _HOP, _BANDS = 4096, 1024, 512
 _TOP_DB = 80.0
@@ -35,9 +35,17 @@ def mel_filters(sample_rate: int, n_fft: int, bands: int) -> np.ndarray:
 
 
 def match_gain(reference: np.ndarray, estimate: np.ndarray) -> np.ndarray:
-    """Scale the estimate by the positive gain that brings it closest to the reference; silence stays as it is."""
-    gain = float(np.sum(reference * estimate)) / max(float(np.sum(estimate**2)), 1e-30)
-    return estimate * gain if gain > 0 else estimate
+    """Scale the estimate by :func:`best_gain`; where that is 0 it stays as it is, polarity is never turned."""
+    gain = best_gain(reference, estimate)
+    return estimate * gain if gain > 0.0 else estimate
+
+
+def best_gain(reference: np.ndarray, estimate: np.ndarray) -> float:
+    """Gain, a factor from 0 on, that brings the estimate closest to the reference.
+
+    It is 0 for a silent estimate, and for one that is inverted or has nothing in common with the reference.
+    """
+    return max(float(np.sum(reference * estimate)) / max(float(np.sum(estimate**2)), 1e-30), 0.0)
 
 
 def _differences(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> np.ndarray:

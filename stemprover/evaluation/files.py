@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from stemprover.errors import StemSetError
+from stemprover.evaluation.bleed import match_gain
 from stemprover.evaluation.metrics import Metric
 from stemprover.evaluation.pairing import StemPair
 from stemprover.evaluation.sets import (
@@ -26,6 +27,8 @@ from stemprover.stems import Stem, find_offsets
 
 __all__ = ["EvaluationOptions", "SetScores", "evaluate_files"]
 
+_INVERTED = "{stem} is inverted against its reference: SDR and phase coherence say so, SI-SDR and magnitudes do not"
+
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationOptions:
@@ -36,7 +39,7 @@ class EvaluationOptions:
     segment_s : float
         Length of segments in seconds.
     match_gain : bool
-        Scale every estimate to its reference first.
+        Scale every estimate, and the mixture, to the reference first; for BSS Eval as for all others.
     align : bool
         Shift estimates that are late or early, and cut or pad them to the reference's length.
     metrics : Mapping[str, Metric]
@@ -62,12 +65,15 @@ class SetScores:
         What each score is, for those that occur.
     missing : Mapping[str, tuple of str]
         Packages that are not installed, with the scores that they would have given.
+    notes : tuple of str
+        What to know when reading the scores: inverted stems, and why BSS Eval has no say.
     """
 
     stems: tuple[StemScores, ...]
     mean: Mapping[str, float]
     columns: Mapping[str, Column]
     missing: Mapping[str, tuple[str, ...]]
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object of ``stemprover evaluate --json``."""
@@ -76,6 +82,7 @@ class SetScores:
             "stems": {stem.stem: _stem_dict(stem) for stem in self.stems},
             "mean": _rounded(self.mean),
             "missing": {package: list(scores) for package, scores in self.missing.items()},
+            "notes": list(self.notes),
         }
 
     def rows(self) -> Iterator[tuple[str, str, float | str, float | str, float | str, float | str, str, float]]:
@@ -135,26 +142,39 @@ def evaluate_files(
                 metrics=options.metrics,
             )
         )
+    notes = [_INVERTED.format(stem=stem.stem) for stem in scored if stem.inverted]
     if len(pairs) > 1 and "museval" not in missing:
-        scored = _with_bss(scored, pairs, options.align)
+        scored, reason = _with_bss(scored, pairs, options)
+        notes += [f"BSS Eval was left out: {reason}"] if reason else []
     columns = dict(COLUMNS)
     for name, metric in options.metrics.items():
         columns[name] = Column(metric.label, metric.unit, metric.higher_is_better)
     present = {name for stem in scored for name in stem.scores}
     present |= {name for stem in scored for part in stem.segments for name in part.scores}
     known = {name: column for name, column in columns.items() if name in present}
-    return SetScores(tuple(scored), mean_scores(scored), known, missing)
+    return SetScores(tuple(scored), mean_scores(scored), known, missing, tuple(notes))
 
 
-def _with_bss(scored: Sequence[StemScores], pairs: Sequence[StemPair], align: bool) -> list[StemScores]:
-    """Add BSS Eval's scores; it looks at all stems at once, and cannot at silent ones."""
+def _with_bss(
+    scored: Sequence[StemScores], pairs: Sequence[StemPair], options: EvaluationOptions
+) -> tuple[list[StemScores], str]:
+    """Add BSS Eval's scores, or say why not; it looks at all stems at once, and cannot at silent ones."""
     heard = [one for one, stem in zip(pairs, scored, strict=True) if "silence_level" not in stem.scores]
+    used = [path for one in heard for path in one.references]
     if len(heard) < 2:
-        return list(scored)
-    signals = {one.name: _signals(one, None, align) for one in heard}
-    rate = next(iter(signals.values()))[3]
-    found = bss_scores({n: s[0] for n, s in signals.items()}, {n: s[1] for n, s in signals.items()}, rate)
-    return [dataclasses.replace(stem, scores={**stem.scores, **found.get(stem.stem, {})}) for stem in scored]
+        return list(scored), "it needs two stems that are not silent"
+    if len(set(used)) < len(used):
+        return list(scored), "two estimates have the same reference, and it needs each part of the song once"
+    references, estimates, forms = {}, {}, set()
+    for one in heard:
+        reference, estimate, _, rate = _signals(one, None, options.align)
+        references[one.name] = reference
+        estimates[one.name] = match_gain(reference, estimate) if options.match_gain else estimate
+        forms.add((*reference.shape, rate))
+    if len(forms) > 1:
+        return list(scored), "it needs stems of one length, one sample rate and as many channels"
+    found = bss_scores(references, estimates, rate)
+    return [dataclasses.replace(stem, scores={**stem.scores, **found.get(stem.stem, {})}) for stem in scored], ""
 
 
 def _signals(one: StemPair, mixture: Path | None, align: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, int]:

@@ -45,7 +45,7 @@ def pair_stems(references: Path, estimates: Path) -> tuple[StemPair, ...]:
     Raises
     ------
     StemSetError
-        If an estimate has no reference, or several.
+        If an estimate has no reference, or several, or is called like another.
     """
     if references.is_dir() != estimates.is_dir():
         got = f"'{references}' and '{estimates}'"
@@ -53,6 +53,7 @@ def pair_stems(references: Path, estimates: Path) -> tuple[StemPair, ...]:
     if not estimates.is_dir():
         return (StemPair(estimates.stem, guess_stem_class(estimates), estimates, (references,)),)
     wanted, found = _stems(references), _stems(estimates)
+    _require_names(found)
     pairs = []
     for path in found:
         stem_class = guess_stem_class(path)
@@ -66,6 +67,15 @@ def pair_stems(references: Path, estimates: Path) -> tuple[StemPair, ...]:
 
 def _stems(folder: Path) -> list[Path]:
     return [path for path in audio_files(folder) if not is_mixture_name(path)]
+
+
+def _require_names(estimates: Sequence[Path]) -> None:
+    """Scores go by name: ``vocals.wav`` and ``vocals.flac`` would be one."""
+    named: dict[str, Path] = {}
+    for path in estimates:
+        if (first := named.setdefault(path.stem, path)) is not path:
+            got = f"'{first.name}' and '{path.name}' in '{path.parent}'"
+            raise StemSetError("estimates with different names", got, "move one of them out of the folder")
 
 
 def _by_name(path: Path, references: Sequence[Path]) -> tuple[Path, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from stemprover.evaluation.arrays import BAND_EDGES_HZ, SILENCE_DBFS, pair, rms_dbfs
-from stemprover.evaluation.bleed import match_gain
+from stemprover.evaluation.bleed import best_gain, match_gain
 from stemprover.evaluation.bss import bss_eval, pesq, stoi
 from stemprover.evaluation.metrics import METRICS, Metric, evaluate
 from stemprover.evaluation.segments import SegmentScores, evaluate_segments
@@ -29,6 +29,8 @@ __all__ = [
 ]
 
 _EMPTY_DBFS = -90.0
+_INVERTED = -0.5
+"""Correlation below which an estimate is upside down: what is unrelated lies around 0."""
 _SPEECH = {"pesq": pesq, "stoi": stoi}
 _BAND_METRICS = {
     "sdr": sdr_bands,
@@ -93,12 +95,15 @@ class StemScores:
         Segments whose reference is silent (below -60 dBFS) have ``silence_level`` only.
     bands : tuple of BandScores
         Octave bands in which the reference holds something.
+    inverted : bool
+        Whether the estimate's polarity is that of the reference upside down, which metrics of spectra do not hear.
     """
 
     stem: str
     scores: Mapping[str, float]
     segments: tuple[SegmentScores, ...]
     bands: tuple[BandScores, ...]
+    inverted: bool = False
 
 
 def missing_packages() -> dict[str, tuple[str, ...]]:
@@ -133,7 +138,8 @@ def score_stem(
     segment_s : float
         Length of segments in seconds.
     matched_gain : bool
-        Scale the estimate to the reference first, for material whose level is of no interest. ``gain`` says how much.
+        Scale the estimate to the reference first, and the mixture as well, for material whose level is of no interest.
+        ``gain`` says how much; it is left out, and nothing is scaled, where no gain above 0 brings the estimate closer.
     speech : bool
         Whether to run PESQ and STOI, which hear voices only; needs their packages.
     metrics : Mapping[str, Metric], optional
@@ -147,10 +153,10 @@ def score_stem(
     reference, estimate = pair(reference, estimate)
     if rms_dbfs(reference) < _EMPTY_DBFS:
         return StemScores(name, {"silence_level": rms_dbfs(estimate)}, (), ())
-    scaled = match_gain(reference, estimate)
-    gain = 20 * math.log10(np.abs(scaled).max() / np.abs(estimate).max()) if estimate.any() else 0.0
+    gain, alike = best_gain(reference, estimate), _correlation(reference, estimate)
     if matched_gain:
-        estimate = scaled
+        estimate = match_gain(reference, estimate)
+        mixture = None if mixture is None else match_gain(reference, np.atleast_2d(mixture))
     scores = evaluate(reference, estimate, sample_rate, mixture)
     for key, metric in (metrics or {}).items():
         score = float(metric.function(reference, estimate, sample_rate))
@@ -160,9 +166,15 @@ def score_stem(
         missing = {score for scores_of in missing_packages().values() for score in scores_of}
         values = {key: _SPEECH[key](reference, estimate, sample_rate) for key in _SPEECH if key not in missing}
         scores |= {key: value for key, value in values.items() if math.isfinite(value)}
-    scores["gain"] = gain
+    if gain > 0.0:
+        scores["gain"] = 20 * math.log10(gain)
     segments = tuple(_segments(reference, estimate, sample_rate, segment_s))
-    return StemScores(name, scores, segments, _bands(reference, estimate, sample_rate))
+    return StemScores(name, scores, segments, _bands(reference, estimate, sample_rate), alike < _INVERTED)
+
+
+def _correlation(reference: np.ndarray, estimate: np.ndarray) -> float:
+    energy = float(np.sum(reference**2)) * float(np.sum(estimate**2))
+    return float(np.sum(reference * estimate)) / math.sqrt(energy) if energy > 0.0 else 0.0
 
 
 def bss_scores(
