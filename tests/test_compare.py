@@ -105,6 +105,39 @@ def test_mono_beside_stereo(tmp_path: Path) -> None:
         assert comparison.files[1].source.read(0, 10).shape == (2, 10)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "finding"),
+    [
+        ("silence", "silence", "B is the same as A: nothing above -140 dBFS is left."),
+        ("true", "true", "B is the same as A: nothing above -140 dBFS is left."),
+        ("silence", "true", "A is silent: how far others are from it says nothing."),
+        ("true", "silence", "B against A: its difference is 0.0 dB below A."),
+        ("true", "twice", "B against A: its difference is 6.0 dB above A."),
+        ("true", "one", "B against A: its difference is 0.0 dB below A."),
+    ],
+)
+def test_silent_short_and_equal_files_are_shown(tmp_path: Path, first: str, second: str, finding: str) -> None:
+    audio = signal(0.5)
+    sounds = {"silence": 0.0 * audio, "true": audio, "twice": -audio, "one": 0.1 * audio[:1, :1]}
+    paths = [write(tmp_path / f"{place}.wav", sounds[name]) for place, name in enumerate((first, second))]
+    for suffix in ("html", "png"):
+        compare_files(paths, tmp_path / f"c.{suffix}")
+    text = (tmp_path / "c.html").read_text("utf-8")
+    assert finding in text
+    assert "NaN" not in text
+    assert "nan" not in re.sub(r'"data:[^"]*"', "", text)
+
+
+def test_a_silent_reference_gives_no_scores(tmp_path: Path) -> None:
+    audio = signal(0.5)
+    paths = [
+        write(tmp_path / f"{name}.wav", part) for name, part in (("true", 0.0 * audio), ("a", audio), ("b", -audio))
+    ]
+    found = compare_files(paths[1:], tmp_path / "c.html", reference=paths[0])
+    assert found.metrics == {}
+    assert "The reference is silent" in (tmp_path / "c.html").read_text("utf-8")
+
+
 def test_waveforms_keep_every_peak() -> None:
     audio = np.zeros((2, 100_000))
     audio[0, 12_345], audio[1, 54_321] = 0.5, -0.25

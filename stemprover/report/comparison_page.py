@@ -18,11 +18,11 @@ from stemprover.report.players import cut_tracks
 from stemprover.report.waveforms import waveform, waveform_path
 from stemprover.report.writing import write_page
 
-__all__ = ["CHANGE_SPAN_DB", "EXCERPT_S", "apart_db", "closest", "write_comparison"]
+__all__ = ["CHANGE_SPAN_DB", "EXCERPT_S", "SAME_DB", "apart_db", "closest", "write_comparison"]
 
 EXCERPT_S = 30.0
 CHANGE_SPAN_DB = 65.0
-_SAME_DB = -150.0
+SAME_DB = -150.0
 _FAINT = 1e-9  # full scale of the pictures of silent files
 
 
@@ -49,6 +49,7 @@ def _context(comparison: Comparison) -> dict[str, Any]:
         "curves": _curves(comparison, analyses),
         "duration_s": comparison.duration_s,
         "range_db": RANGE_DB,
+        "same_db": SAME_DB,
         "frequency_ticks": frequency_ticks(first.axis),
         "spectrum_ticks": frequency_ticks(first.axis, 0.07),
         "time_ticks": time_ticks(comparison.duration_s, 6),
@@ -128,10 +129,12 @@ def _mean_db(level_db: np.ndarray) -> float:
 
 
 def apart_db(analysis: Analysis) -> float:
-    """Level of the difference relative to the first file's; -150 dB when there is none."""
+    """Level of the difference relative to the first file's; -150 dB when there is none, also of silent files."""
     assert analysis.level_difference_db is not None
+    if float(analysis.level_difference_db.max()) <= FLOOR_DB:
+        return SAME_DB
     apart = _mean_db(analysis.level_difference_db) - _mean_db(analysis.level_before_db)
-    return max(round(apart, 1) + 0.0, _SAME_DB)  # + 0.0: no minus in front of zero
+    return max(round(apart, 1) + 0.0, SAME_DB)  # + 0.0: no minus in front of zero
 
 
 def _table(comparison: Comparison, analyses: Sequence[Analysis]) -> list[dict[str, Any]]:
@@ -181,10 +184,13 @@ def _finding(comparison: Comparison, analyses: Sequence[Analysis]) -> str:
     rows = [row for row in _table(comparison, analyses) if row["difference"] is not None]
     least = min(rows, key=lambda row: row["difference"])
     first = "the reference" if comparison.has_reference else comparison.files[0].letter
-    if least["difference"] <= -149.0:
-        return f"{least['file'].letter} is the same as {first}, to the last sample."
+    if least["difference"] <= SAME_DB:
+        return f"{least['file'].letter} is the same as {first}: nothing above {FLOOR_DB:g} dBFS is left."
+    if float(analyses[0].level_before_db.max()) <= FLOOR_DB:
+        return f"{first[0].upper()}{first[1:]} is silent: how far others are from it says nothing."
     what = "its difference" if len(rows) == 1 else "the smallest difference"
-    return f"{least['file'].letter} against {first}: {what} is {-least['difference']:.1f} dB below {first}."
+    side = "below" if least["difference"] <= 0.0 else "above"
+    return f"{least['file'].letter} against {first}: {what} is {abs(least['difference']):.1f} dB {side} {first}."
 
 
 def _loudest_start(level_db: np.ndarray, duration_s: float) -> float:

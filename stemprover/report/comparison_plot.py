@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from stemprover.report.analysis import Analysis
 from stemprover.report.axes import MelAxis, frequency_ticks, time_ticks
 from stemprover.report.comparison import ComparedFile, Comparison
-from stemprover.report.comparison_page import CHANGE_SPAN_DB, apart_db, closest
+from stemprover.report.comparison_page import CHANGE_SPAN_DB, SAME_DB, apart_db, closest
 from stemprover.report.pictures import change_image, spectrogram_image
 from stemprover.report.waveforms import Waveform, waveform
 from stemprover.report.writing import replaced
@@ -75,8 +75,13 @@ def _table(comparison: Comparison, analyses: tuple[Analysis, ...]) -> list[tuple
     rows = [("", "file", f"difference to {first}", *(_SHOWN[name] for name in shown))]
     for file, analysis in zip(comparison.files[1:], analyses, strict=True):
         scores = comparison.metrics.get(file.letter, {})
-        rows.append((file.letter, file.name, f"{apart_db(analysis):.1f} dB", *(f"{scores[n]:.2f}" for n in shown)))
+        rows.append((file.letter, file.name, _apart(analysis), *(f"{scores[n]:.2f}" for n in shown)))
     return rows
+
+
+def _apart(analysis: Analysis) -> str:
+    apart = apart_db(analysis)
+    return "none" if apart <= SAME_DB else f"{apart:.1f} dB"
 
 
 def _subtitle(comparison: Comparison) -> str:
