@@ -216,7 +216,11 @@ def test_remote_folders_and_patterns(tmp_path: Path) -> None:
     assert job.mixture == "memory://bucket/songs/one/mix.wav"
     assert job.stems == ("memory://bucket/songs/one/bass.wav", "memory://bucket/songs/one/vocals.wav")
     assert [target.audio for target in job.targets] == ["memory://clean/one/bass.wav", "memory://clean/one/vocals.wav"]
-    found = plan_jobs(["memory://bucket/**/b*.wav"], Selection(output="{parent}/{stem}.flac"), False).jobs
+    for name in ("vocals.wav", "bass.wav", "Two.wav"):
+        memory.pipe_file(f"/bucket/songs/two/{name}", b"x")
+    (job,) = plan_jobs(["memory://bucket/songs/two"], Selection(), False).jobs
+    assert (job.mixture, len(job.stems)) == ("memory://bucket/songs/two/Two.wav", 2)
+    found = plan_jobs(["memory://bucket/songs/one/b*.wav"], Selection(output="{parent}/{stem}.flac"), False).jobs
     assert [job.targets[0].audio for job in found] == ["memory://bucket/songs/one/bass.flac"]
     (unknown,) = plan_jobs(["nosuchthing://a/b.wav"], Selection(), False).failures
     assert "fsspec can open" in str(unknown.error)

@@ -98,13 +98,14 @@ def test_pairs_by_name_by_class_and_by_what_is_left(tmp_path: Path) -> None:
     truth = write(tmp_path / "truth", **audio)
     estimates = tmp_path / "estimates"
     estimates.mkdir()
-    for name in ("vocals", "song_(Drums)_htdemucs", "no_bass", "1_song_(Instrumental)", "mix"):
+    for name in ("vocals", "song_(Drums)_htdemucs", "no_bass", "minus drum", "1_song_(Instrumental)", "mix"):
         shutil.copy(truth / "vocals.wav", estimates / f"{name}.wav")
     pairs = {pair.name: [path.stem for path in pair.references] for pair in pair_stems(truth, estimates)}
     assert pairs == {
         "vocals": ["vocals"],
         "song_(Drums)_htdemucs": ["drums"],
         "no_bass": ["drums", "other", "vocals"],
+        "minus drum": ["bass", "other", "vocals"],
         "1_song_(Instrumental)": ["bass", "drums", "other"],
     }
     (estimates / "piano.wav").write_bytes((truth / "bass.wav").read_bytes())

@@ -37,6 +37,27 @@ def test_an_unknown_class_is_an_error_that_lists_the_classes(tmp_path: Path) -> 
         ("vocals/my song.wav", "vocals"),
         ("song/take 3.wav", "generic"),
         ("drumless.wav", "generic"),
+        ("song/minus_bass.wav", "generic"),
+        ("song/minus_vocals.wav", "instrumental"),
+        ("song_no_drum_split_by_lalalai.mp3", "generic"),
+        ("song without drums.wav", "generic"),
+        ("song_(No Bass)_htdemucs.wav", "generic"),
+        ("1_song_(No Vocals).wav", "instrumental"),
+        ("song_(ride)_MDX23C-DrumSep-aufr33-jarredou.wav", "cymbals"),
+        ("song_(crash)_MDX23C-DrumSep-aufr33-jarredou.wav", "cymbals"),
+        ("song_(hh)_MDX23C-DrumSep-aufr33-jarredou.wav", "hihat"),
+        ("song_(Woodwinds)_17_HP-Wind_Inst-UVR.wav", "generic"),
+        ("song_(No Woodwinds)_17_HP-Wind_Inst-UVR.wav", "generic"),
+        ("song_(No Echo)_UVR-De-Echo-Normal_vocals.wav", "generic"),
+        ("Ride.wav", "cymbals"),
+        ("Ride - take 3.wav", "generic"),
+        ("song (Live)_vocals.wav", "vocals"),
+        ("Mambo No. 5 - drums.wav", "drums"),
+        ("song_Voc.wav", "vocals"),
+        ("song_instr.wav", "instrumental"),
+        ("song_mel_band_roformer_instrum.wav", "instrumental"),
+        ("song_(Bass)_htdemucs_6s.wav", "bass"),
+        ("song_(Other)_5stems.wav", "other"),
     ],
 )
 def test_classes_are_guessed_from_names(name: str, stem_class: str) -> None:
@@ -49,5 +70,9 @@ def test_every_class_is_its_own_name(known: str) -> None:
 
 
 def test_mixture_names() -> None:
-    assert all(is_mixture_name(name) for name in ("mix.wav", "Mixture.flac", "original.mp3", "song_(mixture).wav"))
-    assert not any(is_mixture_name(name) for name in ("vocals.wav", "drum mix.wav", "Original Sin.wav"))
+    assert all(is_mixture_name(name) for name in ("mix.wav", "Mixture.flac", "song_(mixture).wav", "song_mix.wav"))
+    assert is_mixture_name("original.mp3")
+    assert not any(
+        is_mixture_name(name)
+        for name in ("vocals.wav", "drum mix.wav", "Original Sin.wav", "song (Club Mix)_(Vocals).wav")
+    )

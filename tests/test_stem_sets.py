@@ -63,6 +63,10 @@ def test_a_folder_is_a_set_in_the_order_of_names(tmp_path: Path) -> None:
             "song (Live)",
         ),
         (["song.wav", "song_vocals.wav", "song_drums.wav", "song_bass.wav"], {"vocals", "drums", "bass"}, "song"),
+        (["set.wav", "vocals.wav", "drums.wav", "no_drums.wav"], {"vocals", "drums", "generic"}, None),
+        (["set.wav", "vocals.wav", "drums.wav", "other.wav"], {"vocals", "drums", "other"}, "set"),
+        (["song_mix.wav", "song_vocals.wav", "song_other.wav"], {"vocals", "other"}, "song_mix"),
+        (["song.wav", "song_(Vocals)_m.wav", "song_(Synth)_m.wav"], {"vocals", "generic"}, "song"),
         (["take.wav", "take 2.wav"], {"generic"}, None),
         (["vocals.wav", "vocals_2.wav"], {"vocals"}, None),
     ],
@@ -70,7 +74,7 @@ def test_a_folder_is_a_set_in_the_order_of_names(tmp_path: Path) -> None:
 def test_folders_of_every_separator_are_understood(
     tmp_path: Path, names: list[str], classes: set[str], mixture: str | None
 ) -> None:
-    with StemSet.open(folder(tmp_path, *names)) as stems:
+    with StemSet.open(folder(tmp_path / "Set", *names)) as stems:
         assert {stem.stem_class for stem in stems.stems} == classes
         assert (stems.mixture and stems.mixture.name) == mixture
 

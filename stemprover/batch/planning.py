@@ -101,9 +101,11 @@ def _members(folder: str, mixture: str | None, skip_suffix: str) -> tuple[list[s
     """Stems and mixture among the files of a folder."""
     names = [name for name in places.file_names(folder) if is_audio_name(name, skip_suffix)]
     if places.is_remote(folder):
-        stems, found = members([Path(name) for name in names if places.join(folder, name) != mixture])
-        mixed = places.join(folder, str(found)) if found else None
-        return [places.join(folder, str(stem)) for stem in stems], mixture or mixed
+        # Names tell more with the folder's, which songs are often called like.
+        named = [Path(places.name_of(folder), name) for name in names if places.join(folder, name) != mixture]
+        stems, found = members(named)
+        mixed = places.join(folder, Path(found).name) if found else None
+        return [places.join(folder, stem.name) for stem in stems], mixture or mixed
     if not names:
         fix = "check the path; a folder of stems holds its files itself"
         raise StemSetError("audio files in the folder", f"none in '{folder}'", fix)

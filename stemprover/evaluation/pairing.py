@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -89,7 +90,8 @@ def _by_class(stem_class: str, references: Sequence[Path]) -> tuple[Path, ...]:
 
 def _rest(path: Path, stem_class: str, references: Sequence[Path]) -> tuple[Path, ...]:
     """All references but the one that the estimate says it lacks; ``instrumental`` lacks the vocals."""
-    words = path.stem.lower().replace("-", "_").replace(" ", "_")
-    lacking = "vocals" if stem_class == "instrumental" else words.rpartition("no_")[2] if "no_" in words else ""
-    left_out = [one for one in references if guess_stem_class(one) == lacking]
+    words = re.findall(r"[^\W\d_]+", path.stem.lower())
+    said = next((place for place, word in enumerate(words) if word in ("no", "minus", "without")), len(words))
+    lacking = "vocals" if stem_class == "instrumental" else guess_stem_class(" ".join(words[said + 1 : said + 2]))
+    left_out = [one for one in references if guess_stem_class(one) == lacking != "generic"]
     return tuple(one for one in references if one not in left_out) if len(left_out) == 1 else ()

@@ -1,12 +1,17 @@
 """Stem classes and how separators name their files.
 
-====================  ==========================================
-Demucs                ``song/vocals.wav``, ``song/no_vocals.wav``
+====================  ===============================================================================
+Demucs                ``song/vocals.wav``, ``song/no_vocals.wav``, ``song/minus_vocals.wav``
 Spleeter              ``song/vocals.wav``, ``song/accompaniment.wav``
-UVR                   ``1_song_(Instrumental).wav``
-audio-separator       ``song_(Vocals)_htdemucs.flac``
+UVR                   ``1_song_(Instrumental).wav``, ``1_song_(No Drums).wav``
+audio-separator       ``song_(Vocals)_htdemucs.flac``, ``song_(ride)_MDX23C-DrumSep.wav``
 MVSEP, lalal.ai       ``song_vocals.wav``, ``song_vocals_split_by_lalalai.mp3``
-====================  ==========================================
+the song itself       ``mix.wav``, ``song_mixture.wav``, ``song_mix.wav``; ``song.wav`` in a folder ``song`` or beside
+                      files that begin with its name
+====================  ===============================================================================
+
+A stem without a class of its own (strings, reverb, everything but the drums) is ``generic``: it is repaired like any
+other, but nothing is known about what belongs into it.
 """
 
 from __future__ import annotations
@@ -43,12 +48,11 @@ STEM_CLASSES: tuple[str, ...] = (
 )
 
 _PHRASES: dict[str, tuple[str, ...]] = {
-    "generic": ("no drums", "no bass", "no other", "no piano", "no guitar", "no instrumental", "no kick", "no snare"),
     "instrumental": (
-        *("no vocals", "no vocal", "novocals", "minus vocals", "without vocals", "instrumental", "instrumentals"),
-        *("instrum", "inst", "accompaniment", "karaoke", "backing track"),
+        *("instrumental", "instrumentals", "instrum", "instr", "inst", "accompaniment", "karaoke", "backing track"),
+        "novocals",
     ),
-    "vocals": ("vocals", "vocal", "vox", "voice", "voices", "acapella", "acappella", "a cappella"),
+    "vocals": ("vocals", "vocal", "vox", "voc", "vocs", "voice", "voices", "acapella", "acappella", "a cappella"),
     "kick": ("kick", "kicks", "kick drum", "bass drum", "bassdrum", "kickdrum"),
     "snare": ("snare", "snares", "snare drum"),
     "toms": ("toms", "tom toms"),
@@ -61,6 +65,16 @@ _PHRASES: dict[str, tuple[str, ...]] = {
     "other": ("other", "others"),
 }
 _CLASS_OF = {phrase: stem_class for stem_class, phrases in _PHRASES.items() for phrase in phrases}
+# What a name says is not in there: without vocals it is the instrumental, without anything else it has no class.
+_CLASS_OF |= {
+    f"{without} {phrase}": "instrumental" if stem_class == "vocals" else "generic"
+    for without in ("no", "minus", "without")
+    for phrase, stem_class in list(_CLASS_OF.items())
+}
+# Too common in titles to mean anything there: taken as a whole name, or in brackets.
+_WHOLE = {"ride": "cymbals", "crash": "cymbals", "tom": "toms"}
+# Stems without a class, in brackets: else the model's name behind them would tell (..._(Woodwinds)_HP-Wind_Inst).
+_NO_CLASS = re.compile(r"(no )?(woodwinds|wind|strings|synth|reverb|echo|noise|dry|crowd|effects|dialog)")
 _PATTERN = re.compile(r"\b(?:" + "|".join(sorted(_CLASS_OF, key=len, reverse=True)) + r")\b")
 _MIXTURE_NAMES = frozenset({"mix", "mixture", "original", "full mix", "original mix", "mixdown"})
 
@@ -75,14 +89,23 @@ def check_stem_class(name: str) -> str:
 
 def _words(text: str) -> str:
     """Lower-case words separated by single spaces; CamelCase is split, digits are dropped."""
-    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
-    return " ".join(re.findall(r"[^\W\d_]+", text.lower()))
+    return " ".join(re.findall(r"[^\W\d_]+", _split(text).lower()))
+
+
+def _split(text: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
 
 
 def _class_in(text: str) -> str | None:
     """Stem class of the last phrase in ``text`` that names one: titles come first, stem names last."""
-    found = _PATTERN.findall(_words(text))
+    # Numbers stay: "Mambo No. 5 drums" is no "no drums".
+    found = _PATTERN.findall(" ".join(re.findall(r"[^\W\d_]+|\d+", _split(text).lower())))
     return _CLASS_OF[found[-1]] if found else None
+
+
+def _class_in_brackets(text: str) -> str | None:
+    words = _words(text)
+    return "generic" if _NO_CLASS.fullmatch(words) else _WHOLE.get(words) or _class_in(text)
 
 
 def guess_stem_class(path: Path | str) -> str:
@@ -93,16 +116,21 @@ def guess_stem_class(path: Path | str) -> str:
     """
     path = Path(path)
     brackets = re.findall(r"[(\[]([^)\]]*)[)\]]", path.stem)
-    for text in (*reversed(brackets), path.stem):
-        if found := _class_in(text):
-            return found
+    found = next(filter(None, map(_class_in_brackets, reversed(brackets))), None)
+    if found := found or _WHOLE.get(_words(path.stem)) or _class_in(path.stem):
+        return found
     return _CLASS_OF.get(_words(path.parent.name), "generic")
 
 
 def is_mixture_name(path: Path | str) -> bool:
-    """Whether a file name says that it holds the whole mixture (``mix.wav``, ``song_mixture.flac``)."""
+    """Whether a file name says that it holds the whole mixture (``mix.wav``, ``song_mixture.flac``, ``song_mix.wav``).
+
+    A mix of one stem (``drum mix.wav``) is none.
+    """
     path = Path(path)
     words = _words(path.stem)
+    if words.endswith(" mix") and not _class_in(path.stem):
+        return True
     brackets = {_words(text) for text in re.findall(r"[(\[]([^)\]]*)[)\]]", path.stem)}
     return words in _MIXTURE_NAMES or words.endswith(" mixture") or bool(brackets & {"mix", "mixture", "original"})
 
@@ -110,20 +138,25 @@ def is_mixture_name(path: Path | str) -> bool:
 def song_title(path: Path | str) -> str:
     """Title of the song in names of the form ``1_Title_(Vocals)_model.flac``, in lower case; empty for other names."""
     name = re.sub(r"^\d+_(?=.*[(\[])", "", Path(path).stem)
-    brackets = [found for found in re.finditer(r"[(\[]([^)\]]*)[)\]]", name) if _class_in(found[1])]
+    brackets = [found for found in re.finditer(r"[(\[]([^)\]]*)[)\]]", name) if _class_in_brackets(found[1])]
     return name[: brackets[-1].start()].rstrip(" _-.").casefold() if brackets else ""
 
 
 def titled_mixture(paths: Sequence[Path]) -> Path | None:
     """Return the song itself among the stems that are named after it (``song.wav`` beside ``song_(Vocals).wav``).
 
-    All other names must begin with its name; without brackets in them, its own name must not be a stem's.
+    All other names must begin with its name; without brackets in them, its own name must not be a stem's. A file that
+    is called like the folder (``song/song.wav``) is the song if all others are stems by their names.
     """
     for path in paths:
         title, others = path.stem.casefold(), [other for other in paths if other != path]
         if others and all(song_title(other) == title for other in others):
             return path
+        is_named = not _class_in(path.stem) and any(_class_in(other.stem) for other in others)
+        known = all(guess_stem_class(other.name) != "generic" for other in others)
+        if is_named and known and title == path.parent.name.casefold():
+            return path
         named_after = all(re.match(re.escape(title) + r"[\W_]", other.stem.casefold()) for other in others)
-        if others and named_after and not _class_in(path.stem) and any(_class_in(other.stem) for other in others):
+        if named_after and is_named:
             return path
     return None
