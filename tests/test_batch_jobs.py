@@ -125,6 +125,16 @@ def test_a_folder_of_songs_is_one_job_per_song(tmp_path: Path) -> None:
     assert live.mixture == str(tmp_path / "songs/b/live/mix.flac")
 
 
+def test_audio_that_cannot_be_read_is_named_not_forgotten(tmp_path: Path) -> None:
+    for name in ("vocals.wav", "drums.wav"):
+        sound(tmp_path / "song" / name)
+    for name in ("bass.m4a", "cover.jpg", ".hidden.m4a", "song.MP4"):
+        (tmp_path / "song" / name).write_bytes(b"x")
+    (job,) = plan_jobs([str(tmp_path / "song")], Selection(), False).jobs
+    assert (len(job.stems), job.left_out) == (2, ("bass.m4a", "song.MP4"))
+    assert Job.from_json(job.to_json()) == job
+
+
 def test_patterns_find_files_and_folders_but_no_earlier_results(tmp_path: Path) -> None:
     wanted = [sound(tmp_path / name) for name in ("a/one.wav", "a/two.flac", "b/c/three.wav")]
     sound(tmp_path / "a" / "one.enhanced.wav")

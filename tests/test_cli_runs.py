@@ -95,3 +95,12 @@ def test_an_interrupted_run_leaves_the_list_that_it_reads(songs: list[str], tmp_
     with pytest.raises(KeyboardInterrupt):
         over([], manifest=str(manifest))
     assert listed(tmp_path / "in") == ["a.wav", "b.wav", "c.wav"]
+
+
+def test_files_that_a_set_had_to_do_without_are_named(songs: list[str], capsys: Capsys) -> None:
+    Path("song").mkdir()
+    for name in ("vocals.wav", "bass.m4a"):
+        (Path("song") / name).touch()
+    assert over(["song"]) == 0
+    told = capsys.readouterr().err.splitlines()[0]
+    assert told == "stemprover: song without 'bass.m4a': convert what is no WAV, FLAC, AIFF, OGG or MP3"

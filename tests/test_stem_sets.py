@@ -74,9 +74,31 @@ def test_a_folder_is_a_set_in_the_order_of_names(tmp_path: Path) -> None:
 def test_folders_of_every_separator_are_understood(
     tmp_path: Path, names: list[str], classes: set[str], mixture: str | None
 ) -> None:
-    with StemSet.open(folder(tmp_path / "Set", *names)) as stems:
+    paths = [tmp_path / "Set" / name for name in names]
+    (tmp_path / "Set").mkdir()
+    for seed, path in enumerate(paths):
+        soundfile.write(path, 0.1 * np.random.default_rng(seed).standard_normal((1000, 2)), RATE)
+    with StemSet.open(tmp_path / "Set") as stems:
         assert {stem.stem_class for stem in stems.stems} == classes
         assert (stems.mixture and stems.mixture.name) == mixture
+
+
+def voices(path: Path, **takes: np.ndarray) -> Path:
+    path.mkdir()
+    for name, audio in takes.items():
+        soundfile.write(path / f"{name}.wav", audio, RATE, "FLOAT")
+    return path
+
+
+def test_a_stem_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    """Each would be what bled into the other."""
+    voice, second, rest = 0.1 * np.random.default_rng(0).standard_normal((3, 20_000, 2))
+    twice = voices(tmp_path / "twice", vocals=voice, **{"song_(Vocals)_other": voice + 0.3 * second})
+    with pytest.raises(StemSetError, match=r"song_\(Vocals\)_other\.wav' and '.*vocals\.wav', which hold the same"):
+        StemSet.open(twice)
+    takes = {"lead vocals": voice, "backing vocals": second + 0.3 * voice, "drums": rest, "other": rest}
+    with StemSet.open(voices(tmp_path / "choir", **takes, **{"toms": 0 * rest, "toms_2": 0 * rest})) as stems:
+        assert len(stems.stems) == 6
 
 
 def test_two_songs_in_one_folder_are_refused(tmp_path: Path) -> None:

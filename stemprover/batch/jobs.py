@@ -64,6 +64,8 @@ class Job:
         What the stems were separated from.
     stem_class : str or None
         For a single stem; else the file name tells.
+    left_out : tuple of str
+        Names of files in the folder that hold audio of a kind that cannot be read.
     """
 
     source: Source
@@ -71,6 +73,7 @@ class Job:
     targets: tuple[Target, ...]
     mixture: str | None = None
     stem_class: str | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -97,7 +100,8 @@ class Job:
         """Read what :meth:`to_json` wrote."""
         fields: dict[str, Any] = json.loads(text)
         targets = tuple(Target(**target) for target in fields.pop("targets"))
-        return cls(Source(**fields.pop("source")), tuple(fields.pop("stems")), targets, **fields)
+        stems, left_out = (tuple(fields.pop(key)) for key in ("stems", "left_out"))
+        return cls(Source(**fields.pop("source")), stems, targets, left_out=left_out, **fields)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

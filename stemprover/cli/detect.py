@@ -51,6 +51,7 @@ def detect(
         Order(Settings(auto_detect=True), Loader(None, "float32", safe_mode), "cpu", plan_only=True),
         show=_printer(as_json),
         bars=sys.stderr.isatty() and not quiet and not as_json,
+        notes=not quiet,
     )
     context.exit(run.over(inputs))
 

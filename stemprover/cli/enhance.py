@@ -138,6 +138,7 @@ def enhance(
         failures=batch.failures,
         bars=sys.stderr.isatty() and not quiet and not as_json,
         summary=not (as_json or quiet or dry_run),
+        notes=not quiet,
     )
     context.exit(run.over(inputs))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-__all__ = ["EXIT_BAD_INPUT", "EXIT_INTERRUPTED", "EXIT_SOME_FAILED", "exit_code", "print_error"]
+__all__ = ["EXIT_BAD_INPUT", "EXIT_INTERRUPTED", "EXIT_SOME_FAILED", "exit_code", "print_error", "print_note"]
 
 EXIT_SOME_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -21,3 +21,8 @@ def exit_code(failed: int, several: bool) -> int:
 def print_error(message: object) -> None:
     """Print one line on stderr."""
     click.echo(f"stemprover: error: {' '.join(str(message).split())}", err=True)
+
+
+def print_note(message: str) -> None:
+    """Print one line on stderr that is no error."""
+    click.echo(f"stemprover: {message}", err=True)

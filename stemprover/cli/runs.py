@@ -14,7 +14,7 @@ from stemprover.batch.naming import names_file
 from stemprover.batch.orders import Order
 from stemprover.batch.outcomes import Outcome, StemResult
 from stemprover.batch.planning import Plan, Selection, plan_jobs
-from stemprover.cli.exits import exit_code, print_error
+from stemprover.cli.exits import exit_code, print_error, print_note
 from stemprover.cli.failures import list_failures
 from stemprover.cli.progress import ProgressDisplay
 from stemprover.cli.summary import Tally
@@ -40,8 +40,8 @@ class Run:
         Where it is done.
     failures : str or None
         Where inputs that failed are listed; by default with the results.
-    bars, summary : bool
-        Whether to draw progress bars, and to print a summary of several inputs.
+    bars, summary, notes : bool
+        Whether to draw progress bars, to print a summary of several inputs, and to say which files were left out.
     """
 
     selection: Selection
@@ -51,6 +51,7 @@ class Run:
     failures: str | None = None
     bars: bool = False
     summary: bool = False
+    notes: bool = True
 
     def over(self, inputs: Sequence[str]) -> int:
         """Run over all inputs; returns the exit code: 0, 1 if some of several failed, 2 if the only one did."""
@@ -60,6 +61,10 @@ class Run:
         plan = plan_jobs(inputs, self.selection, overwrite, self.order.resume)
         record = writes and (plan.is_batch or self.order.resume or self.engine.name == "ray")
         order = dataclasses.replace(self.order, record=record)
+        for job in plan.jobs if self.notes else ():
+            if job.left_out:
+                names = ", ".join(f"'{name}'" for name in job.left_out)
+                print_note(f"{job.source.place} without {names}: convert what is no WAV, FLAC, AIFF, OGG or MP3")
         tally = Tally()
         ours = sys.stdout
         with (

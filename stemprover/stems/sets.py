@@ -12,11 +12,13 @@ from typing import Self
 from stemprover.errors import OptionError, StemSetError
 from stemprover.stems.alignment import find_offsets
 from stemprover.stems.names import is_mixture_name, song_title, titled_mixture
+from stemprover.stems.repeated import require_each_once
 from stemprover.stems.stem import Stem
 
-__all__ = ["AUDIO_SUFFIXES", "StemSet", "audio_files", "is_audio_name", "members"]
+__all__ = ["AUDIO_SUFFIXES", "StemSet", "audio_files", "is_audio_name", "is_unread_audio", "members"]
 
 AUDIO_SUFFIXES = frozenset({".wav", ".wave", ".flac", ".aif", ".aiff", ".aifc", ".ogg", ".oga", ".opus", ".mp3"})
+_UNREAD_SUFFIXES = frozenset({".m4a", ".mp4", ".aac", ".wma", ".alac", ".ape", ".wv", ".mka", ".webm", ".mp2", ".caf"})
 _DRUM_PARTS = frozenset({"kick", "snare", "toms", "hihat", "cymbals"})
 _INSTRUMENTAL_PARTS = frozenset({"drums", "bass", "other", "piano", "guitar"}) | _DRUM_PARTS
 _PARTS = {"instrumental": _INSTRUMENTAL_PARTS, "drums": _DRUM_PARTS}
@@ -91,7 +93,9 @@ class StemSet:
                 opened.append(Stem.open(mixture, "generic"))
             mixed = opened[-1] if mixture is not None else None
             stems = opened[: len(paths)]
-            return cls(tuple(_aligned(stems, mixed) if align else stems), mixed)
+            made = cls(tuple(_aligned(stems, mixed) if align else stems), mixed)
+            require_each_once(made.stems)
+            return made
         except BaseException:
             for stem in opened:
                 stem.close()
@@ -223,6 +227,11 @@ def is_audio_name(name: str, skip_suffix: str = "") -> bool:
     if not dot or name.startswith(".") or dot + suffix.lower() not in AUDIO_SUFFIXES:
         return False
     return not (skip_suffix and stem.endswith(skip_suffix))
+
+
+def is_unread_audio(name: str) -> bool:
+    """Whether a file's name says that it holds audio of a kind that is not read here."""
+    return not name.startswith(".") and Path(name).suffix.lower() in _UNREAD_SUFFIXES
 
 
 def _is_same(path: Path, mixture: Path | str | None) -> bool:
