@@ -327,10 +327,37 @@ def test_clean_refuses_options_before_it_separates(
     code, _, err = run(capsys, "clean", mix, "-o", out, "--separator", "hpss", "--strength", "3")
     assert code == 2
     assert "a strength from 0 to 1" in err
-    monkeypatch.setattr("stemprover.plugins.PluginRunner.detectors", lambda self: {})
-    code, _, err = run(capsys, "clean", mix, "-o", out, "--separator", "hpss")
+    with monkeypatch.context() as without:
+        without.setattr("stemprover.plugins.PluginRunner.detectors", lambda self: {})
+        code, _, err = run(capsys, "clean", mix, "-o", out, "--separator", "hpss")
     assert code == 2
     assert "a detector" in err
+    for place in ("stemprover.models.EMBEDDED_VOCODER", "stemprover.restoration.weights.EMBEDDED_BASE"):
+        with monkeypatch.context() as without:
+            without.setattr(place, tmp_path / "nothing")
+            code, _, err = run(capsys, "clean", mix, "-o", out, "--separator", "hpss", "--device", "cpu")
+        assert (code, err.count("\n")) == (2, 1)
+        assert str(tmp_path / "nothing") in err
+    monkeypatch.setattr("stemprover.separation.choose.choose_separator", lambda name: Shares(stems=("vocals",)))
+    code, _, err = run(capsys, "clean", mix, "-o", out, "--mixture-consistent")
+    assert code == 2
+    assert "a separator of several stems for --mixture-consistent, got shares, which makes vocals only" in err
+    assert not Path(out).exists()
+
+
+@pytest.mark.parametrize("command", ["separate", "clean"])
+def test_songs_are_never_replaced_by_stems(tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    first = song(tmp_path / "song.wav", 1.0, 8_000)
+    (tmp_path / "song").mkdir()
+    (tmp_path / "drums").mkdir()
+    second = song(tmp_path / "song" / "drums.wav", 1.0, 8_000, seed=1)
+    before = second.read_bytes()
+    arguments = (str(first), str(second), "--separator", "hpss", "--overwrite", "--quiet")
+    code, _, err = run(capsys, command, *arguments, "-o", str(tmp_path))
+    assert code == 1
+    assert f"an output that is not an input, got '{second}'" in err
+    assert second.read_bytes() == before
+    assert (tmp_path / "drums" / "drums.wav").is_file()
 
 
 def test_it_is_told_when_median_filters_stand_in(

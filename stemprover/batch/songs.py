@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from stemprover.separation.base import Separator
 from stemprover.separation.songs import separate_song, stem_paths
 from stemprover.stems import StemSet
 
-__all__ = ["SEPARATED", "SongJob", "clean_song", "plan_songs"]
+__all__ = ["SEPARATED", "SongJob", "check_cleaning", "clean_song", "plan_songs"]
 
 SEPARATED = "separated"
 """Folder beside clean stems that holds them as the separator made them."""
@@ -56,7 +56,8 @@ def plan_songs(
 ) -> tuple[tuple[SongJob, ...], tuple[Failure, ...]]:
     """Settle all outputs before any work starts: ``FOLDER/SONG/STEM.wav``.
 
-    A song that is called like one before it, or of whose files one is there already, fails; the others are done.
+    A song that is called like one before it fails, and so does one of whose files one is there already or is a song of
+    this run; the others are done.
 
     Parameters
     ----------
@@ -78,20 +79,21 @@ def plan_songs(
     """
     jobs: dict[str, SongJob] = {}
     failures: list[Failure] = []
+    inputs = {song.resolve() for song in songs}
     for song in songs:
         try:
             if song.stem in jobs:
                 got = f"'{jobs[song.stem].song}' and '{song}'"
                 raise OptionError("songs with different names", got, "run them with a different -o each")
-            jobs[song.stem] = _planned(song, separator, folder, clean, reports, overwrite)
+            job = _planned(song, separator, folder, clean, reports)
+            _check_files(job, inputs, overwrite)
+            jobs[song.stem] = job
         except StemProverError as error:
             failures.append(Failure(Source(str(song)), error))
     return tuple(jobs.values()), tuple(failures)
 
 
-def _planned(
-    song: Path, separator: Separator, folder: Path, clean: bool, reports: Sequence[str], overwrite: bool
-) -> SongJob:
+def _planned(song: Path, separator: Separator, folder: Path, clean: bool, reports: Sequence[str]) -> SongJob:
     paths = stem_paths(song, separator, folder)
     targets: dict[str, Target] = {}
     if clean:
@@ -100,11 +102,32 @@ def _planned(
             for stem, path in paths.items()
         }
         paths = {stem: path.parent / SEPARATED / path.name for stem, path in paths.items()}
-    job = SongJob(song, paths, targets)
+    return SongJob(song, paths, targets)
+
+
+def _check_files(job: SongJob, inputs: Set[Path], overwrite: bool) -> None:
     for path in job.files:
-        if path.exists() and not overwrite:
+        if path.resolve() in inputs:
+            raise OutputError("an output that is not an input", f"'{path}'", "choose another -o")
+        if path.is_dir() or (path.exists() and not overwrite):
             raise OutputError("a new file", f"'{path}', which exists", "use --overwrite or another -o")
-    return job
+
+
+def check_cleaning(separator: Separator, enhancer: Enhancer, settings: Settings) -> None:
+    """Check what repairs of separated stems need: what would fail after every separation fails here.
+
+    Raises
+    ------
+    StemProverError
+        Settings are bad, do not suit the separator, or networks or detectors cannot be loaded.
+    """
+    settings.check()
+    if settings.mixture_consistent and len(separator.stems) < 2:
+        got = f"{separator.name}, which makes {', '.join(separator.stems)} only"
+        raise OptionError("a separator of several stems for --mixture-consistent", got, "leave it out")
+    enhancer.load_detectors()
+    enhancer.models.vocoder(settings.vocoder, enhancer.plugins, enhancer.runner)
+    _ = enhancer.models.pipeline  # loaded when it is asked for
 
 
 def clean_song(

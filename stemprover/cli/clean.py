@@ -68,7 +68,7 @@ def clean(
     quieten_libraries()
     from stemprover.batch.local import run_jobs
     from stemprover.batch.reports import write_reports
-    from stemprover.batch.songs import clean_song, plan_songs
+    from stemprover.batch.songs import check_cleaning, clean_song, plan_songs
     from stemprover.cli.failures import SongFailures
     from stemprover.cli.progress import ProgressDisplay
     from stemprover.enhance import Enhancer, Settings
@@ -82,9 +82,8 @@ def clean(
         generic=generic,
         mixture_consistent=mixture_consistent,
     )
-    settings.check()
     chosen, enhancer = choose_separator(separator), Enhancer.from_pretrained(device=device, dtype=dtype)
-    enhancer.load_detectors()  # what would fail after every separation fails here
+    check_cleaning(chosen, enhancer, settings)
     if not quiet:
         note_stand_in(chosen)
     jobs, unplanned = plan_songs(songs, chosen, output, clean=True, reports=REPORTS[report], overwrite=overwrite)
