@@ -18,10 +18,13 @@ from typing import Any
 
 from environment import ROOT, environment, today, weights_of
 from scale import scale_page
-from throughput_page import page
+from throughput_page import page, per_file
 from throughput_run import Batch, measure
 
 Row = dict[str, Any]
+
+WAVES = 4
+"""Files per worker at least: the first wave does not count, and an uneven last one counts little."""
 
 
 def main() -> None:
@@ -60,8 +63,8 @@ def _told(rows: Sequence[Batch]) -> list[Row]:
     found = []
     for batch in rows:
         found.append(measure(batch))
-        per_file = found[-1]["rest_s"] / max(batch.files - 1, 1)
-        print(f"{batch.engine}, {batch.workers} x {batch.threads}: {per_file:.2f} s per file of {batch.seconds:g} s")
+        each = f"{per_file(found[-1]):.2f} s per file of {batch.seconds:g} s"
+        print(f"{batch.engine}, {batch.workers} x {batch.threads}: {each}")
     return found
 
 
@@ -70,8 +73,8 @@ def _jobs(files: int, seconds: float, many: int) -> list[Row]:
     del many
     cores = len(os.sched_getaffinity(0))
     counts = sorted({1, *(2**power for power in range(10) if 2**power <= cores), cores})
-    rows = [Batch(files, seconds, count) for count in counts]
-    quiet = Batch(4 * files, seconds, cores, repair=False)
+    rows = [Batch(max(files, WAVES * count), seconds, count) for count in counts]
+    quiet = Batch(max(4 * files, WAVES * cores), seconds, cores, repair=False)
     return _told([*rows, *([Batch(files, seconds, 1, cores)] if cores > 1 else []), quiet])
 
 
@@ -89,15 +92,19 @@ def _ray(files: int, seconds: float, many: int) -> list[Row]:
         raise SystemExit("the part 'ray' needs Ray: pip install 'stemprover[ray]', or choose other parts with --only")
     cores = len(os.sched_getaffinity(0))
     counts = sorted({1, cores})
-    rows = [Batch(files, seconds, count, engine="ray") for count in counts]
-    idle = [Batch(many, 0.5, cores, engine=engine, repair=False, again=True) for engine in ("local", "ray")]
+    rows = [Batch(max(files, WAVES * count), seconds, count, engine="ray") for count in counts]
+    idle = [
+        Batch(max(many, WAVES * cores), 0.5, cores, engine=engine, repair=False, again=True)
+        for engine in ("local", "ray")
+    ]
     return _told([*rows, *idle])
 
 
 def _memory(files: int, seconds: float, many: int) -> list[Row]:
     """Many short files, and what is resident after each."""
     del files, seconds
-    return _told([Batch(many, 1.5, len(os.sched_getaffinity(0)), quality="fast")])
+    cores = len(os.sched_getaffinity(0))
+    return _told([Batch(max(many, WAVES * cores), 1.5, cores, quality="fast")])
 
 
 PARTS: dict[str, Callable[[int, float, int], list[Row]]] = {

@@ -9,13 +9,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import soundfile
 
-__all__ = ["Batch", "measure"]
+__all__ = ["Batch", "after_first_wave", "measure"]
 
 _HERE = Path(__file__).resolve().parent
 
@@ -102,10 +102,7 @@ def _cut(audio: Any, start: int, length: int) -> Iterator[Any]:
 
 
 def _run(batch: Batch, folder: Path) -> dict[str, Any]:
-    """Return ``first_s`` (start-up and first file), ``rest_s`` and ``cpu_s`` of the others, and memory after each file.
-
-    The first file pays for imports and weights, hence the others are measured by themselves.
-    """
+    """Return ``first_s`` (start-up and first file), see :func:`after_first_wave`, and memory after each file."""
     from stemprover.batch.engines import Engine, NoBars, run_all
     from stemprover.batch.orders import Order
     from stemprover.batch.planning import Selection, plan_jobs
@@ -132,10 +129,19 @@ def _run(batch: Batch, folder: Path) -> dict[str, Any]:
         memory.append(_resident_mb())
     return {
         "first_s": times[0],
-        "rest_s": times[-1] - times[0],
-        "cpu_s": cpu[-1] - cpu[0],
+        "rest_s": after_first_wave(times, batch.workers),
+        "cpu_s": after_first_wave(cpu, batch.workers),
         "memory_mb": memory,
     }
+
+
+def after_first_wave(times: Sequence[float], workers: int) -> float:
+    """How long all files took but the first of each worker.
+
+    The first wave pays for imports and weights. Its files end at about the same time, so that the clock starts when the
+    last of them is done: from the first on it would count their work as done in no time.
+    """
+    return times[-1] - times[min(workers, len(times)) - 1]
 
 
 def _one_by_one(batch: Batch, folder: Path) -> dict[str, Any]:

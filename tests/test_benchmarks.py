@@ -5,10 +5,70 @@ from __future__ import annotations
 import math
 
 import pytest
+from scale import scale_page
 from speed_page import page as speed_page
 from tables import markdown_table, number, percent, verdict
+from throughput_page import growth, per_file
+from throughput_page import page as throughput_page
+from throughput_run import after_first_wave
 
 RATE = 44_100
+ABOUT = {"date": "2026-01-01", "environment": {"CPU": "some"}, "weights": {}, "quick": False}
+
+
+def batch(files: int, workers: int, each_s: float, **more: object) -> dict[str, object]:
+    """A run in which each file took a worker so long, after a start-up of 7 s."""
+    waves = [7.0 + each_s * (1 + place // workers) for place in range(files)]
+    row = {"files": files, "seconds": 8.0, "workers": workers, "threads": 1, "engine": "local", "repair": True}
+    row |= {"again": False, "first_s": waves[0], "memory_mb": [100.0] * files}
+    return row | {"rest_s": after_first_wave(waves, workers)} | more
+
+
+@pytest.mark.parametrize(("workers", "per_second"), [(1, 0.5), (4, 2.0), (8, 4.0)])
+def test_the_rate_is_that_of_all_workers_after_their_first_file(workers: int, per_second: float) -> None:
+    assert 1.0 / per_file(batch(24, workers, 2.0)) == pytest.approx(per_second)
+    with pytest.raises(ValueError, match="more files than workers"):
+        per_file(batch(workers, workers, 2.0))
+
+
+def made_up() -> dict[str, object]:
+    """Four jobs are three times as fast as one, Ray is a tenth slower; nothing grows."""
+    ray = {"engine": "ray"}
+    parts = {
+        "jobs": [batch(24, 1, 3.0), batch(24, 4, 4.0), batch(96, 4, 0.4, repair=False)],
+        "files": [batch(24, 1, 3.0), batch(2, 1, 288.0 / 8 * 3, seconds=288.0), batch(6, 1, 6.0, engine="one by one")],
+        "ray": [
+            batch(24, 1, 3.3, **ray),
+            batch(24, 4, 4.4, **ray),
+            batch(200, 4, 0.02, again=True),
+            batch(200, 4, 0.04, again=True, **ray),
+        ],
+        "memory": [batch(200, 4, 0.5)],
+    }
+    return {part: ABOUT | {"results": rows} for part, rows in parts.items()}
+
+
+def test_throughput_page_compares_jobs_engines_and_files() -> None:
+    text = throughput_page(made_up())
+    assert "| all repaired | 1 | 1 | 1200 | 2.67 | 100 % |" in text
+    assert "| all repaired | 4 | 1 | 3600 | 8.00 | 75 % |" in text
+    assert "| nothing found | 4 | 1 | 36000 | 80.00 | - |" in text
+    assert "Short files take 1.00 times as long as long ones for the same audio, target at most 1.1: met." in text
+    assert "A batch is 2.0 times as fast as a process for each file." in text
+    assert "| already done, skipped | ray | 4 | 200 | 360000 |" in text
+    assert "From the second quarter of the files to the last: 0.0 %, target at most 2 %: met." in text
+    assert growth([9.0, 1.0, 1.0, 1.5]) == pytest.approx(0.5)
+
+
+def test_scale_page_computes_from_the_measured_rates() -> None:
+    text = scale_page(made_up(), price=0.1, cores=16)
+    assert "| core seconds per second of audio, all of it repaired | 0.500 |" in text
+    assert "| scaling efficiency of 4 jobs on one machine | 75 % |" in text
+    assert "| time on Ray relative to local, same workers | 1.10 |" in text
+    assert "| jobs that one Ray driver hands out and takes back per second | 100 |" in text
+    core_hours = 1e6 * 4 * 240 * 0.5 * 1.1 / 3600
+    assert f"| 100 % | {core_hours:,.0f} | {core_hours / 16 / 24:,.1f} |" in text
+    assert f"| {core_hours * 0.1:,.0f} |" in text
 
 
 def test_table_sets_numbers_flush_right_and_escapes_text() -> None:
