@@ -104,7 +104,7 @@ def test_songs_that_cannot_be_separated(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match="6 channels"):
         separate_song(surround, Shares(), stem_paths(surround, Shares(), tmp_path / "stems"))
     twice = [tmp_path / "a" / "song.wav", tmp_path / "b" / "song.wav"]
-    jobs, failures = plan_songs(twice, Shares(), tmp_path)
+    jobs, failures = plan_songs([*twice, twice[0]], Shares(), tmp_path)
     assert [job.song for job in jobs] == twice[:1]
     assert [failure.source.place for failure in failures] == [str(twice[1])]
     assert "different names" in str(failures[0].error)

@@ -80,7 +80,7 @@ def plan_songs(
     jobs: dict[str, SongJob] = {}
     failures: list[Failure] = []
     inputs = {song.resolve() for song in songs}
-    for song in songs:
+    for song in dict.fromkeys(songs):
         try:
             if song.stem in jobs:
                 got = f"'{jobs[song.stem].song}' and '{song}'"
