@@ -1,0 +1,145 @@
+"""Claims in stores of objects, where there are no locks; the clock is a test's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from stemprover.batch import claims, places
+from stemprover.batch.claims import LEASE_S, beside, claimed
+from stemprover.errors import OutputError
+
+NOW = 1_000_000.0
+
+
+class Clock:
+    """Time that passes only while somebody sleeps; ``during`` is what others do meanwhile."""
+
+    def __init__(self) -> None:
+        self.now, self.slept = NOW, 0.0
+        self.during: Callable[[], None] = lambda: None
+
+    def time(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.slept += seconds
+        self.during()
+
+
+class Renewal:
+    """A thread that runs when a test says so."""
+
+    target: Callable[[], None]
+
+    def __init__(self, target: Callable[[], None], **_: object) -> None:
+        Renewal.target = staticmethod(target)
+
+    def start(self) -> None: ...
+
+    def join(self) -> None: ...
+
+
+class Once:
+    """An event that lets a loop run once each time it is waited for."""
+
+    def __init__(self) -> None:
+        self.turn = True
+
+    def wait(self, seconds: float) -> bool:
+        assert seconds < LEASE_S / 2, "there must be time for more attempts"
+        self.turn = not self.turn
+        return self.turn
+
+    def set(self) -> None: ...
+
+
+@pytest.fixture(name="clock")
+def own_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(claims, "time", clock)
+    monkeypatch.setattr(claims, "threading", SimpleNamespace(Thread=Renewal, Event=Once))
+    return clock
+
+
+@pytest.fixture(name="place")
+def output_elsewhere(tmp_path: Path) -> str:
+    return f"memory://claims/{tmp_path.name}/a.wav"
+
+
+def holder(place: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(places.read(beside(place, ".claim")) or b"{}")
+    return found
+
+
+def claim(place: str, run: str, token: str, until: float) -> None:
+    who = {"process": 7, "host": "elsewhere", "run": run, "until": until, "token": token}
+    places.write(beside(place, ".claim"), json.dumps(who).encode())
+
+
+def test_a_claim_says_who_holds_it_and_goes_away(clock: Clock, place: str) -> None:
+    with claimed([place], "one"):
+        assert (holder(place)["run"], holder(place)["until"]) == ("one", NOW + LEASE_S)
+    assert holder(place) == {}
+    assert clock.slept == 0.0
+
+
+def test_a_claim_that_is_renewed_cannot_be_taken(clock: Clock, place: str) -> None:
+    with claimed([place], "one"):
+        clock.now += LEASE_S - 1.0
+        Renewal.target()
+        assert holder(place)["until"] == clock.now + LEASE_S
+        clock.now += LEASE_S - 1.0
+        with pytest.raises(OutputError, match="for this run alone, got process"), claimed([place], "two"):
+            pytest.fail("it is taken")
+        assert holder(place)["run"] == "one"
+
+
+def test_a_void_claim_is_taken_over_after_a_while_in_which_all_others_must_have_written(
+    clock: Clock, place: str
+) -> None:
+    claim(place, "dead", "old", NOW - 1.0)
+    with claimed([place], "two"):
+        assert holder(place)["run"] == "two"
+        assert clock.slept > 0.0
+    assert holder(place) == {}
+
+
+def test_of_two_that_take_over_a_claim_the_last_to_write_has_it(clock: Clock, place: str) -> None:
+    claim(place, "dead", "old", NOW - 1.0)
+    clock.during = lambda: claim(place, "three", "theirs", NOW + LEASE_S)
+    with pytest.raises(OutputError, match="process 7 on elsewhere"), claimed([place], "two"):
+        pytest.fail("the other was later")
+    assert holder(place)["token"] == "theirs"
+
+
+def test_a_worker_of_the_same_run_takes_over_at_once(clock: Clock, place: str) -> None:
+    claim(place, "one", "lost", NOW + LEASE_S)
+    with claimed([place], "one"):
+        assert holder(place)["token"] != "lost"
+    assert clock.slept == 0.0
+
+
+def test_a_holder_that_overslept_leaves_the_new_claim_alone(clock: Clock, place: str) -> None:
+    with claimed([place], "one"):
+        clock.now += 2 * LEASE_S
+        with claimed([place], "two"):
+            taken = holder(place)
+            Renewal.target()  # two's own
+            assert holder(place)["token"] == taken["token"]
+        claim(place, "three", "theirs", clock.now + LEASE_S)
+    assert holder(place)["token"] == "theirs"
+
+
+def test_a_holder_that_overslept_does_not_renew_the_claim_of_another(clock: Clock, place: str) -> None:
+    with claimed([place], "one"):
+        renew = Renewal.target
+        claim(place, "two", "theirs", NOW + 5.0)
+        renew()
+        assert (holder(place)["token"], holder(place)["until"]) == ("theirs", NOW + 5.0)
