@@ -12,7 +12,7 @@ import pytest
 from stemprover.batch.jobs import Job
 from stemprover.batch.orders import Order
 from stemprover.batch.outcomes import Outcome
-from stemprover.batch.planning import Selection
+from stemprover.batch.planning import Selection, plan_jobs
 from stemprover.cli import runs
 from stemprover.cli.runs import Run
 from stemprover.enhanced import Settings
@@ -95,6 +95,20 @@ def test_an_interrupted_run_leaves_the_list_that_it_reads(songs: list[str], tmp_
     with pytest.raises(KeyboardInterrupt):
         over([], manifest=str(manifest))
     assert listed(tmp_path / "in") == ["a.wav", "b.wav", "c.wav"]
+
+
+@pytest.mark.parametrize("inputs", [["sets"], ["sets/x/a.wav", "sets/x/b.wav", "c.wav"]])
+def test_what_failed_is_repeated_to_the_same_place(songs: list[str], tmp_path: Path, inputs: list[str]) -> None:
+    """Alone, a set's stems would go right into the folder of the results."""
+    for name in ("x/a.wav", "x/b.wav"):  # folders: stem sets
+        (Path("sets") / name).mkdir(parents=True)
+        (Path("sets") / name / "vocals.wav").touch()
+    assert over(inputs, output="../clean") == 1
+    manifest = str(tmp_path / "clean" / "failures.csv")
+    below = "x/b.wav" if inputs == ["sets"] else "b.wav"
+    for options in ({"output": "../clean"}, {}):
+        (job,) = plan_jobs([], Selection(manifest=manifest, **options), None).jobs
+        assert Path(job.targets[0].audio).resolve() == tmp_path / "clean" / below / "vocals.wav"
 
 
 def test_files_that_a_set_had_to_do_without_are_named(songs: list[str], capsys: Capsys) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import string
 from pathlib import PurePosixPath
@@ -58,8 +59,7 @@ class Naming:
         elif "{" in output:
             audio = _filled(output, stem)
         elif not names_file(output):
-            below = source.below or (_own_name(source) if several else "")
-            folder = places.join(output, below) if is_set and below else output
+            folder = self._set_folder(source, output, several) if is_set else output
             audio = places.join(folder, _file_name(stem, (self.suffix or "") if is_set else suffix))
         elif several or stems > 1:
             what = f"{self.sources} inputs" if several else f"a folder of {stems} stems"
@@ -68,6 +68,23 @@ class Naming:
         else:
             audio = output
         return Target(audio, self._reports(audio, suffix, stem, several or stems > 1))
+
+    def repeated(self, source: Source) -> Source:
+        """Return a source that, in a run of other inputs with the same options, is written to the same place.
+
+        Folders of results are called like their inputs as long as there are several.
+        """
+        output = self.output
+        if source.output is not None or output is None or "{" in output or names_file(output):
+            return source
+        if not places.is_folder(source.place):
+            return source
+        folder = self._set_folder(source, output, self.sources > 1)
+        return dataclasses.replace(source, output=folder.rstrip("/") + "/")
+
+    def _set_folder(self, source: Source, output: str, several: bool) -> str:
+        below = source.below or (_own_name(source) if several else "")
+        return places.join(output, below) if below else output
 
     def _reports(self, audio: str, suffix: str, stem: str, several: bool) -> dict[str, str]:
         folder, base = places.parent_of(audio), PurePosixPath(places.name_of(audio)).stem

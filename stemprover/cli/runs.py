@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from stemprover.batch import places
 from stemprover.batch.engines import Engine, run_all
-from stemprover.batch.naming import names_file
+from stemprover.batch.naming import Naming, names_file
 from stemprover.batch.orders import Order
 from stemprover.batch.outcomes import Outcome, StemResult
 from stemprover.batch.planning import Plan, Selection, plan_jobs
@@ -18,6 +18,7 @@ from stemprover.cli.exits import exit_code, print_error, print_note
 from stemprover.cli.failures import list_failures
 from stemprover.cli.progress import ProgressDisplay
 from stemprover.cli.summary import Tally
+from stemprover.errors import StemProverError
 
 __all__ = ["Run", "ShowStep"]
 
@@ -100,9 +101,19 @@ class Run:
         except BaseException:
             # Nobody knows what would have become of the rest, so that lists of earlier runs are still needed.
             if tally.failed and not places.exists(place):
-                list_failures(place, tally.failed, "; --manifest reads it")
+                self._list(place, plan, tally)
             raise
-        list_failures(place, tally.failed, "; --manifest reads it")
+        self._list(place, plan, tally)
+
+    def _list(self, place: str, plan: Plan, tally: Tally) -> None:
+        selection, count = self.selection, len(plan.jobs) + len(plan.failures)
+        naming = Naming(selection.output, selection.suffix, selection.report, selection.plot, count)
+        failed = []
+        for outcome in tally.failed:
+            with contextlib.suppress(StemProverError):  # nobody knows whether it is a folder
+                outcome = dataclasses.replace(outcome, source=naming.repeated(outcome.source))
+            failed.append(outcome)
+        list_failures(place, failed, "; --manifest reads it")
 
     def _home(self, plan: Plan) -> str:
         """The folder of the results, of the manifest, of all inputs, or the working folder if none can be used."""
