@@ -101,6 +101,19 @@ def test_a_stem_that_is_there_twice_is_refused(tmp_path: Path) -> None:
         assert len(stems.stems) == 6
 
 
+def test_the_song_among_its_stems_is_refused_unless_named(tmp_path: Path) -> None:
+    """Its name may say nothing, its sound does; separators leave something of every song."""
+    vocals, drums, bass, more = 0.1 * np.random.default_rng(0).standard_normal((4, 20_000, 2))
+    takes = {"vocals": vocals, "drums": drums, "bass": bass, "Evening": vocals + drums + bass + 0.2 * more}
+    song = voices(tmp_path / "stems", **takes)
+    with pytest.raises(StemSetError, match=r"Evening\.wav', which holds what the others sum to; .*--mixture"):
+        StemSet.open(song)
+    with StemSet.open(song, mixture=song / "Evening.wav") as stems:
+        assert len(stems.stems) == 3
+    with StemSet.open(voices(tmp_path / "strings", **takes | {"Evening": more + 0.3 * vocals})) as stems:
+        assert len(stems.stems) == 4
+
+
 def test_two_songs_in_one_folder_are_refused(tmp_path: Path) -> None:
     for song in ("one", "two"):
         folder(tmp_path, f"{song}_(Vocals)_htdemucs.wav", f"{song}_(Instrumental)_htdemucs.wav")

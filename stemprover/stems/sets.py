@@ -12,7 +12,7 @@ from typing import Self
 from stemprover.errors import OptionError, StemSetError
 from stemprover.stems.alignment import find_offsets
 from stemprover.stems.names import is_mixture_name, song_title, titled_mixture
-from stemprover.stems.repeated import require_each_once
+from stemprover.stems.repeated import require_each_once, require_no_sum
 from stemprover.stems.stem import Stem
 
 __all__ = ["AUDIO_SUFFIXES", "StemSet", "audio_files", "is_audio_name", "is_unread_audio", "members"]
@@ -95,6 +95,7 @@ class StemSet:
             stems = opened[: len(paths)]
             made = cls(tuple(_aligned(stems, mixed) if align else stems), mixed)
             require_each_once(made.stems)
+            require_no_sum(made.cover())
             return made
         except BaseException:
             for stem in opened:
