@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from stemprover.errors import AudioError, OptionError, StemSetError
-from stemprover.stems import Stem, StemSet
+from stemprover.stems import Stem, StemSet, guess_stem_class
 
 RATE = 44_100
 
@@ -195,6 +195,26 @@ def test_one_class_for_several_stems_is_refused(tmp_path: Path) -> None:
 )
 def test_siblings_hold_each_part_of_the_song_once(classes: list[str], of: str, wanted: set[str]) -> None:
     assert siblings(classes, of) == wanted
+
+
+@pytest.mark.parametrize(
+    ("names", "of", "wanted", "cover"),
+    [
+        (["drums", "no_drums"], "drums", {"no_drums"}, {"drums", "no_drums"}),
+        (["drums", "no_drums"], "no_drums", {"drums"}, {"drums", "no_drums"}),
+        (["vocals", "no_vocals", "drums", "no_drums"], "vocals", {"no_vocals"}, {"vocals", "no_vocals"}),
+        (["vocals", "no_vocals", "drums", "no_drums"], "no_drums", {"drums"}, {"vocals", "no_vocals"}),
+        (["song_(Vocals)_m", "song_(Bass)_m", "song_(No Bass)_m"], "song_(Vocals)_m", {"song_(Bass)_m"}, None),
+        (["no_drums", "no_bass"], "no_bass", set(), {"no_drums", "no_bass"}),
+    ],
+)
+def test_a_stem_without_another_holds_all_the_rest(
+    names: list[str], of: str, wanted: set[str], cover: set[str] | None
+) -> None:
+    stems = {name: Stem.from_array(np.zeros((1, 10)), RATE, guess_stem_class(name), name) for name in names}
+    made = StemSet(tuple(stems.values()))
+    assert {stem.name for stem in made.siblings(stems[of]).values()} == wanted
+    assert cover is None or {stem.name for stem in made.cover()} == cover
 
 
 def test_closing_a_set_closes_its_stems(tmp_path: Path) -> None:

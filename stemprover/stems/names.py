@@ -27,6 +27,7 @@ __all__ = [
     "check_stem_class",
     "guess_stem_class",
     "is_mixture_name",
+    "lacking_class",
     "song_title",
     "titled_mixture",
 ]
@@ -66,11 +67,12 @@ _PHRASES: dict[str, tuple[str, ...]] = {
 }
 _CLASS_OF = {phrase: stem_class for stem_class, phrases in _PHRASES.items() for phrase in phrases}
 # What a name says is not in there: without vocals it is the instrumental, without anything else it has no class.
-_CLASS_OF |= {
-    f"{without} {phrase}": "instrumental" if stem_class == "vocals" else "generic"
+_LACKING = {
+    f"{without} {phrase}": stem_class
     for without in ("no", "minus", "without")
-    for phrase, stem_class in list(_CLASS_OF.items())
+    for phrase, stem_class in _CLASS_OF.items()
 }
+_CLASS_OF |= {phrase: "instrumental" if lacked == "vocals" else "generic" for phrase, lacked in _LACKING.items()}
 # Too common in titles to mean anything there: taken as a whole name, or in brackets.
 _WHOLE = {"ride": "cymbals", "crash": "cymbals", "tom": "toms"}
 # Stems without a class, in brackets: else the model's name behind them would tell (..._(Woodwinds)_HP-Wind_Inst).
@@ -97,10 +99,16 @@ def _split(text: str) -> str:
 
 
 def _class_in(text: str) -> str | None:
-    """Stem class of the last phrase in ``text`` that names one: titles come first, stem names last."""
+    """Stem class of the last phrase in ``text`` that names one."""
+    phrase = _phrase_in(text)
+    return _CLASS_OF[phrase] if phrase else None
+
+
+def _phrase_in(text: str) -> str:
+    """The last phrase in ``text`` that names a stem: titles come first, stem names last."""
     # Numbers stay: "Mambo No. 5 drums" is no "no drums".
     found = _PATTERN.findall(" ".join(re.findall(r"[^\W\d_]+|\d+", _split(text).lower())))
-    return _CLASS_OF[found[-1]] if found else None
+    return str(found[-1]) if found else ""
 
 
 def _class_in_brackets(text: str) -> str | None:
@@ -120,6 +128,12 @@ def guess_stem_class(path: Path | str) -> str:
     if found := found or _WHOLE.get(_words(path.stem)) or _class_in(path.stem):
         return found
     return _CLASS_OF.get(_words(path.parent.name), "generic")
+
+
+def lacking_class(name: str) -> str | None:
+    """Class that a stem says it lacks: ``song_(No Drums)`` holds everything but the drums; None for other names."""
+    brackets = re.findall(r"[(\[]([^)\]]*)[)\]]", name)
+    return _LACKING.get(next(filter(None, map(_phrase_in, (*reversed(brackets), name))), ""))
 
 
 def is_mixture_name(path: Path | str) -> bool:

@@ -11,7 +11,7 @@ from typing import Self
 
 from stemprover.errors import OptionError, StemSetError
 from stemprover.stems.alignment import find_offsets
-from stemprover.stems.names import is_mixture_name, song_title, titled_mixture
+from stemprover.stems.names import is_mixture_name, lacking_class, song_title, titled_mixture
 from stemprover.stems.repeated import require_each_once, require_no_sum
 from stemprover.stems.stem import Stem
 
@@ -106,9 +106,10 @@ class StemSet:
         """Return the other stems by class, each part of the song once.
 
         A sum (``instrumental``, ``drums``) never stands beside its own parts: it is left out when the parts cover it,
-        else the parts are. A second stem of the same class is called ``vocals-2``. Empty for a stem that came alone.
+        else the parts are; ``no_drums`` stands beside drums and nothing else. A second stem of the same class is called
+        ``vocals-2``. Empty for a stem that came alone.
         """
-        others = [other for other in self.stems if other is not stem and not _overlap(stem.stem_class, other)]
+        others = [other for other in self.stems if other is not stem and not _overlap(stem, other)]
         by_class: dict[str, Stem] = {}
         for other in _each_part_once(others):
             count = sum(known.stem_class == other.stem_class for known in by_class.values()) + 1
@@ -138,7 +139,9 @@ class StemSet:
 
 def _each_part_once(stems: Sequence[Stem]) -> list[Stem]:
     """Leave out sums whose parts are there, else those parts."""
-    kept, classes = list(stems), {stem.stem_class for stem in stems}
+    kept = [stem for stem in stems if not any(_overlap(stem, one) for one in stems if one is not stem and _lacks(stem))]
+    kept = kept or list(stems)
+    classes = {stem.stem_class for stem in kept}
     for total, parts in _PARTS.items():
         if total in classes:
             drop = {total} if _COVER[total] <= classes else parts
@@ -147,10 +150,16 @@ def _each_part_once(stems: Sequence[Stem]) -> list[Stem]:
     return kept
 
 
-def _overlap(stem_class: str, other: Stem) -> bool:
-    """Whether one of the two holds the other."""
-    empty: frozenset[str] = frozenset()
-    return other.stem_class in _PARTS.get(stem_class, empty) or stem_class in _PARTS.get(other.stem_class, empty)
+def _overlap(stem: Stem, other: Stem) -> bool:
+    """Whether one of the two holds the other, or all of it but what it lacks."""
+    return any(
+        part.stem_class in _PARTS.get(whole.stem_class, ()) or _lacks(whole) not in (None, part.stem_class)
+        for whole, part in ((stem, other), (other, stem))
+    )
+
+
+def _lacks(stem: Stem) -> str | None:
+    return lacking_class(stem.name) if stem.stem_class == "generic" else None
 
 
 def _require_match(first: Stem, other: Stem) -> None:
