@@ -118,3 +118,18 @@ def test_files_that_a_set_had_to_do_without_are_named(songs: list[str], capsys: 
     assert over(["song"]) == 0
     told = capsys.readouterr().err.splitlines()[0]
     assert told == "stemprover: song without 'bass.m4a': convert what is no WAV, FLAC, AIFF, OGG or MP3"
+
+
+def test_a_plan_says_which_file_is_the_mixture(songs: list[str], capsys: Capsys) -> None:
+    Path("Evening").mkdir()
+    for name in ("vocals.wav", "other.wav", "evening.wav"):
+        (Path("Evening") / name).touch()
+    order = Order(Settings(), no_enhancer, plan_only=True)  # type: ignore[arg-type]
+    for mixture, notes, told in (
+        (None, True, ["stemprover: Evening with the mixture 'evening.wav'"]),
+        (None, False, []),
+        ("Evening/evening.wav", True, []),
+    ):
+        Run(Selection(mixture), order, lambda *_: None, notes=notes).over(["Evening"])
+        lines = capsys.readouterr().err.splitlines()
+        assert [line for line in lines if "mixture" in line] == told

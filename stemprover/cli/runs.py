@@ -62,10 +62,8 @@ class Run:
         plan = plan_jobs(inputs, self.selection, overwrite, self.order.resume)
         record = writes and (plan.is_batch or self.order.resume or self.engine.name == "ray")
         order = dataclasses.replace(self.order, record=record)
-        for job in plan.jobs if self.notes else ():
-            if job.left_out:
-                names = ", ".join(f"'{name}'" for name in job.left_out)
-                print_note(f"{job.source.place} without {names}: convert what is no WAV, FLAC, AIFF, OGG or MP3")
+        if self.notes:
+            self._print_notes(plan)
         tally = Tally()
         ours = sys.stdout
         with (
@@ -82,6 +80,16 @@ class Run:
         if plan.is_batch and self.summary:
             tally.print(time.perf_counter() - begin)
         return exit_code(len(tally.failed), plan.is_batch)
+
+    def _print_notes(self, plan: Plan) -> None:
+        """Say how the files of each set were understood, where that is not what everybody would think."""
+        for job in plan.jobs:
+            if job.left_out:
+                names = ", ".join(f"'{name}'" for name in job.left_out)
+                print_note(f"{job.source.place} without {names}: convert what is no WAV, FLAC, AIFF, OGG or MP3")
+            found = job.mixture is not None and job.mixture not in (self.selection.mixture, job.source.mixture)
+            if found and self.order.plan_only:
+                print_note(f"{job.source.place} with the mixture '{places.name_of(job.mixture or '')}'")
 
     def _outcomes(self, plan: Plan, order: Order) -> Iterable[Outcome]:
         yield from map(Outcome.of_failure, plan.failures)
