@@ -75,8 +75,11 @@ def _card(base_run: Path, vocoder_run: Path) -> str:
         lines += [f"| {name} | {step} | {key} | {value:.4f} |" for key, value in figures.items()]
     lines += [
         "",
-        "`gain_db` is SDR gain with a floor 30 dB below the stem; `harmed` is the share",
-        "of segments made worse by more than 0.1 dB; `image_change` the relative change of the band-magnitude error.",
+        "`gain_db` is SDR gain with a floor 30 dB below the stem, `si_gain_db` that of 1 + SI-SDR; `harmed` is the",
+        "share of segments made worse by more than 0.1 dB; `image_change` the relative change of the band-magnitude",
+        "error.",
+        "",
+        "`separator/` is the network of the light separator, a mask U-Net from `stemprover train separator`.",
     ]
     return "\n".join(lines) + "\n"
 
