@@ -32,6 +32,11 @@ _BLOCK = 1 << 18
 _WITHOUT_WEIGHTS = (
     " (`light` has no weights yet: median filters stand in, and much of the song ends up in the wrong stem)"
 )
+_WORSE = """
+
+Here the repair took bleed away (*bleedless* rose) and more of the stems with it than it should (*fullness* and SI-SDR
+fell): the weights are not good enough for stems as poor as these. [Quality](benchmarks/quality.md) says how
+good they are."""
 
 
 def commands(page: Path = PAGE) -> list[list[str]]:
@@ -138,7 +143,8 @@ def _table(measured: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
     ]
     lines.append("| **mean** | " + " | ".join(means) + " |")
     weak = "" if "vocals" in EmbeddedSeparator().stems else _WITHOUT_WEIGHTS
-    return f"As separated by `light` → repaired{weak}:\n\n" + "\n".join(lines)
+    before, after = (float(np.mean([measured[part][stem]["si_sdr"] for stem in heard])) for part in ("stems", "clean"))
+    return f"As separated by `light` → repaired{weak}:\n\n" + "\n".join(lines) + ("" if after > before else _WORSE)
 
 
 def main() -> None:
