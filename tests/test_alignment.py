@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stemprover.errors import StemSetError
@@ -52,6 +52,7 @@ def without_delay_tag(path: Path) -> None:
 
 
 @settings(max_examples=8, deadline=None)
+@example(offset=-163, seed=2)  # the melody's peak was a sample beside
 @given(offset=st.integers(-20_000, 20_000), seed=st.integers(0, 3))
 def test_any_offset_of_a_whole_set_is_found(offset: int, seed: int) -> None:
     stems = song(seed)

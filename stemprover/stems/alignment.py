@@ -93,12 +93,18 @@ def _count(measured: Sequence[_Measured]) -> int:
 
 
 def _agreed(measured: Sequence[_Measured], against: str) -> tuple[Offset, ...]:
-    """Give stems without a finding what the others agree on."""
-    known = {samples for _, samples, _ in measured if samples is not None}
-    common = known.pop() if len(known) == 1 else 0
+    """Give stems without a finding what the others agree on.
+
+    A sample beside the surest finding counts as that: smooth sounds have broad peaks, and stems that are moved by
+    different amounts no longer sum to the song.
+    """
+    found = [(certainty, samples) for _, samples, certainty in measured if samples is not None]
+    surest = max(found)[1] if found else 0
+    settled = [surest if samples is not None and abs(samples - surest) <= 1 else samples for _, samples, _ in measured]
+    common = surest if set(settled) <= {surest, None} else 0
     return tuple(
         Offset(stem, common if samples is None else samples, against, min(certainty, 1000.0))
-        for stem, samples, certainty in measured
+        for (stem, _, certainty), samples in zip(measured, settled, strict=True)
     )
 
 
