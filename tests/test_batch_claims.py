@@ -143,3 +143,20 @@ def test_a_holder_that_overslept_does_not_renew_the_claim_of_another(clock: Cloc
         claim(place, "two", "theirs", NOW + 5.0)
         renew()
         assert (holder(place)["token"], holder(place)["until"]) == ("theirs", NOW + 5.0)
+
+
+def test_the_last_to_let_go_removes_the_folder_that_another_claim_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clean, make = tmp_path / "clean", Path.mkdir
+
+    def make_after_another(path: Path, *args: Any, **kwargs: Any) -> None:
+        is_new = not path.exists()
+        make(path, *args, **kwargs)
+        if path.name == claims.HIDDEN and is_new:
+            raise FileExistsError(path)
+
+    monkeypatch.setattr(Path, "mkdir", make_after_another)
+    with claimed([str(clean / "vocals.wav")], "one"):
+        assert (clean / claims.HIDDEN).is_dir()
+    assert not clean.exists()

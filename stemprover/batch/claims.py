@@ -99,7 +99,7 @@ def _locked(place: str) -> Iterator[None]:
             path.unlink(missing_ok=True)  # while it is held: whoever waits for this file sees that it is gone
             lock.release()
     finally:
-        for folder in reversed(made) if made else [path.parent]:
+        for folder in dict.fromkeys((path.parent, *reversed(made))):  # the first may be another claim's work
             with contextlib.suppress(OSError):  # not empty
                 folder.rmdir()
 
