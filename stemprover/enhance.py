@@ -2,8 +2,7 @@
 
     analyse  ->  route  ->  segment  ->  restore, synthesise, blend  ->  write
 
-A repair is a difference signal added to the input. It is exactly zero outside the planned segments, so whatever is
-not planned stays bit-identical.
+A repair is a difference signal, exactly zero outside the planned segments: what is not planned stays bit-identical.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from stemprover.models import Models
 from stemprover.networks import Networks
 from stemprover.output import Rendered, render_set
 from stemprover.plugins import FileEvent, Plugin, PluginRunner, installed
+from stemprover.plugins.loader import why_none
 from stemprover.progress import Progress, Silent
 from stemprover.render import MAX_SEGMENT_S, Renderer, Stages
 from stemprover.routing import AdapterChoice, Plan, route
@@ -213,9 +213,9 @@ class Enhancer:
             self._detectors = tuple(self.runner.detectors().values())
         working = tuple(detector for detector in self._detectors if self.runner.works(detector))
         if not working:
-            reasons = "; ".join(f"{fault.name}: {fault.reason}" for fault in self.runner.faults) or "none installed"
-            fix = "run 'stemprover plugins install detectors', or name adapters with --adapter"
-            raise OptionError("a detector for --auto-detect", reasons, fix)
+            reasons = why_none("detector", self.plugins, self.runner.faults)
+            fix = "name adapters with --adapter" if reasons else "run 'stemprover plugins install detectors'"
+            raise OptionError("a detector for --auto-detect", reasons or "none installed", fix)
         return working
 
     def _renderer(self, stems: StemSet, one: Enhanced, progress: Progress) -> Renderer:

@@ -20,7 +20,7 @@ from stemprover.detection import AnalysisBlock, CellScores
 from stemprover.enhance import AdapterChoice, Enhancer, Settings
 from stemprover.errors import ModelError, OptionError
 from stemprover.models import Models
-from stemprover.plugins import EMBEDDED, installed
+from stemprover.plugins import EMBEDDED, disable, installed
 from stemprover.restoration.lora_file import PREFIX, write_adapter
 from stemprover.stems import Stem
 
@@ -39,6 +39,20 @@ def enhancer(base: Path | None, *detectors: FlagBand) -> Enhancer:
     plugins = installed(base=models.identity)
     chosen = [plugin for plugin in plugins if plugin in EMBEDDED or plugin.distribution.startswith("acme-")]
     return Enhancer(models, chosen, detectors=detectors or (FlagBand(),))
+
+
+def test_without_detectors_it_says_why_there_are_none(site: Path) -> None:
+    models = Models(None, "cpu", "float32")
+    with pytest.raises(OptionError, match="got none installed; run 'stemprover plugins install detectors'"):
+        Enhancer(models, EMBEDDED).load_detectors()
+    code_plugin(site, "clicks", "detector", "raise RuntimeError('imported')")
+    plugins = [plugin for plugin in installed(safe_mode=True) if plugin.distribution == "acme-clicks"]
+    with pytest.raises(OptionError, match="got clicks: safe mode runs no plugins; name adapters"):
+        Enhancer(models, plugins).load_detectors()
+    disable("clicks")
+    plugins = [plugin for plugin in installed() if plugin.distribution == "acme-clicks"]
+    with pytest.raises(OptionError, match="got clicks: switched off; 'stemprover plugins enable clicks'"):
+        Enhancer(models, plugins).load_detectors()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from stemprover.plugins.fields import printable
 from stemprover.plugins.hashing import verify_files
 from stemprover.plugins.output import printing_to_stderr
 
-__all__ = ["Fault", "create", "is_factory", "load", "load_all", "require_usable"]
+__all__ = ["Fault", "create", "is_factory", "load", "load_all", "require_usable", "why_none"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -87,6 +87,12 @@ def load_all(plugins: Iterable[Plugin]) -> tuple[dict[str, Any], tuple[Fault, ..
         except StemProverError as error:
             faults.append(Fault(plugin.name, str(error)))
     return objects, tuple(faults)
+
+
+def why_none(kind: str, plugins: Iterable[Plugin], faults: Iterable[Fault]) -> str:
+    """Say why no plugin of a kind can be used: what failed, what is switched off or broken; empty if none is there."""
+    off = (Fault(plugin.name, plugin.reason) for plugin in plugins if plugin.kind == kind and plugin.status != "ok")
+    return "; ".join(f"{one.name}: {one.reason}" for one in (*faults, *off))
 
 
 def _import(entry: str) -> Any:
