@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,11 +11,12 @@ import pytest
 from plugin_site import BASE, code_plugin, listed, lora
 from plugin_site import plugin_site as plugin_site
 
-from stemprover.errors import AdapterError, ManifestError, PluginError
+from stemprover.errors import AdapterError, ManifestError, ModelError, PluginError
 from stemprover.plugins import (
     MISSING_BASE,
     Manifest,
     adapter_folder,
+    base_identity,
     file_sha256,
     folder_sha256,
     load,
@@ -23,6 +25,8 @@ from stemprover.plugins import (
     verify_files,
     write_manifest,
 )
+from stemprover.plugins.base import BASE_FILE
+from stemprover.plugins.health import examine, verify_base
 
 
 def test_verify_names_the_file_and_both_hashes(site: Path) -> None:
@@ -94,6 +98,23 @@ def test_changed_file_of_a_code_plugin_stops_its_import(site: Path) -> None:
     with pytest.raises(AdapterError, match="scored"):
         load(listed()["acme-scored"])
     assert "acme_scored" not in sys.modules
+
+
+def test_the_hosts_own_base_is_compared_with_its_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert verify_base() == base_identity().id
+    base = tmp_path / "base"
+    shutil.copytree(BASE_FILE.parent, base)
+    monkeypatch.setattr("stemprover.plugins.health.BASE_FILE", base / "base.json")
+    assert verify_base() == base_identity().id
+    weights = base / "unet" / "diffusion_pytorch_model.safetensors"
+    data = weights.read_bytes()
+    weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(ModelError, match=f"{base_identity().sha256}, got [0-9a-f]{{64}}; run .* stemprover"):
+        verify_base()
+    assert [problem.mend.split()[-1] for problem in examine([])] == ["stemprover"]
+    (base / "base.json").unlink()
+    with pytest.raises(ModelError, match=r"no readable base\.json"):
+        verify_base()
 
 
 def test_folder_hash_covers_names_and_contents_but_not_base_json(tmp_path: Path) -> None:

@@ -95,16 +95,24 @@ def verify(context: click.Context, names: tuple[str, ...]) -> None:
     """Compare plugins with their manifests: every file's SHA-256, the host and the base; all without a NAME.
 
     NAME is a plugin's or a distribution's. Of what was installed from a wheel, all files are compared with the wheel's
-    own list. Exits with 2 if one is not as it was released or does not fit; the others are checked all the same.
+    own list. Without a NAME, or with that of an adapter, the base itself is compared with its SHA-256, too. Exits with
+    2 if one is not as it was released or does not fit; the others are checked all the same.
     """
-    from stemprover.errors import PluginError
+    from stemprover.errors import ModelError, PluginError
     from stemprover.plugins import installed
     from stemprover.plugins.chosen import chosen
-    from stemprover.plugins.health import unchecked
+    from stemprover.plugins.health import unchecked, verify_base
     from stemprover.plugins.health import verify as check
 
     failed = False
-    for plugin in [plugin for name in names for plugin in chosen(name)] if names else installed():
+    plugins = [plugin for name in names for plugin in chosen(name)] if names else installed()
+    if not names or any(plugin.kind == "lora" for plugin in plugins):
+        try:
+            click.echo(f"{verify_base()}: as released")
+        except ModelError as error:
+            failed = True
+            print_error(str(error))
+    for plugin in plugins:
         try:
             count = len(check(plugin))
             released = f"{count} file{'' if count == 1 else 's'} as released"

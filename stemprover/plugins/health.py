@@ -10,15 +10,18 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from stemprover.errors import AdapterError, PluginError, StemProverError
+from stemprover.errors import AdapterError, ModelError, PluginError, StemProverError
+from stemprover.plugins.base import BASE_FILE, base_identity
 from stemprover.plugins.discovery import EMBEDDED, Plugin
-from stemprover.plugins.hashing import verify_files
+from stemprover.plugins.hashing import folder_sha256, verify_files
 from stemprover.plugins.origins import came_from_index, requirement_of
 from stemprover.plugins.packages import is_hub_folder
 from stemprover.plugins.record import verify_record
 from stemprover.plugins.state import read_state, state_file
 
-__all__ = ["Problem", "examine", "unchecked", "verify"]
+__all__ = ["Problem", "examine", "unchecked", "verify", "verify_base"]
+
+_REINSTALL_HOST = "python -m pip install --force-reinstall --no-deps stemprover"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,6 +56,26 @@ def verify(plugin: Plugin) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*_verify_listed(plugin), *verify_record(plugin))))
 
 
+def verify_base() -> str:
+    """Check the host's own base, which all adapters are bound to, against its SHA-256; returns its name.
+
+    Raises
+    ------
+    ModelError
+        It is missing, or its files are not those that it was released with.
+    """
+    identity, fix = base_identity(BASE_FILE), f"run '{_REINSTALL_HOST}'"
+    if not identity.sha256:
+        raise ModelError(f"a base in {BASE_FILE.parent}", "no readable base.json", fix)
+    try:
+        found = folder_sha256(BASE_FILE.parent)
+    except OSError as error:
+        raise ModelError(f"to read {BASE_FILE.parent}", error.strerror or "an error", fix) from error
+    if found != identity.sha256:
+        raise ModelError(f"{identity.id} with SHA-256 {identity.sha256}", found, fix)
+    return identity.id
+
+
 def unchecked(plugin: Plugin) -> str:
     """Say why :func:`verify` had no file to look at."""
     if plugin in EMBEDDED:
@@ -85,6 +108,10 @@ def examine(plugins: Sequence[Plugin], check_adapter: Callable[[Path], None] | N
         Looks into the folder of an adapter whose files are as released, and raises what is wrong with its weights.
     """
     yield from _host()
+    try:
+        verify_base()
+    except ModelError as error:
+        yield Problem("stemprover", str(error), _REINSTALL_HOST)
     state = read_state()
     if state.fault:
         yield Problem("stemprover", state.fault, f"rm {state_file()}")
@@ -134,7 +161,7 @@ def _host() -> Iterator[Problem]:
 def _mend(plugin: Plugin) -> str:
     """The command that helps: another version, the same once more, or to remove it."""
     if plugin in EMBEDDED:
-        return "python -m pip install --force-reinstall --no-deps stemprover"
+        return _REINSTALL_HOST
     if plugin.folder is not None and is_hub_folder(plugin.folder):
         source = requirement_of(plugin)
         damaged = plugin.status != "incompatible" and source
