@@ -223,6 +223,15 @@ def test_files_are_fetched_before_the_installer_changes_anything(
         InstallPlan(("acme-hiss",), (SOURCE,), (change,)).apply()
 
 
+def test_the_installer_hears_of_packages_only(hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(hub)
+    asked: list[object] = []
+    monkeypatch.setattr(resolver, "apply", lambda *arguments, **options: asked.extend(arguments))
+    changes = (resolver.Change("acme-hiss", "", "1.2"), *plan((), [SOURCE]).changes)
+    assert [plugin.name for plugin in InstallPlan(("acme-hiss",), (SOURCE,), changes).apply()] == ["breath"]
+    assert asked[2] == [changes[0]], "an adapter's commit is no version of a package"
+
+
 def test_when_the_installer_refuses_nothing_is_removed(
     hub: Hub, home: Path, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

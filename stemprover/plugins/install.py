@@ -69,8 +69,9 @@ class InstallPlan:
         """
         for source in self.adapters:
             fetch_adapter(source)  # what can fail does so before anything is changed
-        if self.requirements and any(not change.name.startswith("hf:") for change in self.changes):
-            resolver.apply(self.requirements, _kept(), self.changes, upgrade=self.upgrade, reinstall=self.reinstall)
+        packages = [change for change in self.changes if not change.name.startswith("hf:")]
+        if self.requirements and packages:
+            resolver.apply(self.requirements, _kept(), packages, upgrade=self.upgrade, reinstall=self.reinstall)
         fetched = [install_adapter(source) for source in self.adapters]
         names = {canonical(change.name) for change in self.changes} | {plugin.distribution for plugin in fetched}
         return tuple(plugin for plugin in installed() if {canonical(plugin.distribution), plugin.distribution} & names)
