@@ -68,15 +68,19 @@ def everything_at_once(tmp_path_factory: pytest.TempPathFactory, trained: Path) 
     audio, rate = soundfile.read(STEM, frames=2 * 44_100)
     soundfile.write(folder / "kick.wav", audio, rate)
     listed = environment.listed()
+    look_without_running(environment, folder / "imported")
     arguments = ("kick.wav", "--auto-detect", "--quality", "fast", "--json", "--report", "none", "-o", "out.wav")
     run = environment.run("enhance", *arguments, cwd=folder)
     assert run.returncode == 0, run.stderr
     failures = failures_at_work(environment, folder, cases)
+    assert {"raises", "exits", "loops", "prints"} <= set((folder / "imported").read_text().split())
+    (folder / "imported").unlink()
     doctor = environment.run("plugins", "doctor")
     assert doctor.returncode == 2, doctor.stderr
     removed = environment.run("plugins", "uninstall", *(case.distribution for case in cases))
     assert removed.returncode == 0, removed.stderr
     assert set(environment.listed()) == set(good)
+    assert not (folder / "imported").exists(), "neither the doctor nor the removal imports anything"
     mends = re.findall(r"(?m)^([\w-]+): .*\n  mend:  (.*)$", doctor.stdout)
     result = soundfile.read(folder / "out.wav")[0]
     return Seen(
@@ -90,6 +94,18 @@ def everything_at_once(tmp_path_factory: pytest.TempPathFactory, trained: Path) 
         removed.stdout,
         (audio, result),
     )
+
+
+def look_without_running(environment: Environment, imported: Path) -> None:
+    """Use all commands that only look at plugins or switch them, and see that they import none."""
+    for name in ("raises", "loops", "acme-corrupt", "acme-twin-copy", "nan"):
+        for command in ("info", "disable", "enable"):
+            done = environment.run("plugins", command, name)
+            assert done.returncode == 0, f"{command} {name}: {done.stderr}"
+    assert environment.run("plugins", "verify").returncode == 2
+    assert environment.run("plugins", "lock").returncode == 2, "what is broken is left out, and named"
+    assert environment.run("plugins", "search", "bleed").returncode == 0
+    assert not imported.exists(), imported.read_text()
 
 
 def failures_at_work(environment: Environment, folder: Path, cases: tuple[Hostile, ...]) -> dict[str, str]:
