@@ -18,7 +18,7 @@ from plugin_site import lora_manifest
 
 from stemprover.plugins import base_identity
 
-__all__ = ["Environment", "adapter_files", "sha256", "wheel"]
+__all__ = ["Environment", "adapter_files", "project", "sha256", "wheel"]
 
 ROOT = Path(__file__).parent.parent
 PROGRAM = "from stemprover.cli.main import main; main()"
@@ -68,6 +68,22 @@ def adapter_files(plugin: str, data: bytes = b"weights", **changes: Any) -> dict
         f"{package}/adapter/adapter_config.json": b"{}",
         f"{package}/adapter/adapter_model.safetensors": data,
     }
+
+
+def project(folder: Path, plugin: str, files: Mapping[str, bytes | str] | None = None) -> Path:
+    """A source folder as an author has it, with these files in place of a small adapter's."""
+    for path, content in (files or adapter_files(plugin)).items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content.encode() if isinstance(content, str) else content)
+    package = f"acme_{plugin}"
+    (folder / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+        f'[project]\nname = "acme-{plugin}"\nversion = "3.0"\n'
+        f'[project.entry-points."stemprover.plugins"]\n{plugin} = "{package}"\n'
+        f'[tool.setuptools]\npackages = ["{package}"]\n'
+        f'[tool.setuptools.package-data]\n{package} = ["*.json", "adapter/*"]\n'
+    )
+    return folder
 
 
 class Environment:

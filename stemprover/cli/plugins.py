@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -73,9 +74,9 @@ def search(word: str, artifact: str, stem: str, registries: tuple[str, ...], as_
     for remark in (*index.conflicts, *index.notes):
         click.echo(f"stemprover: warning: {remark}", err=True)
     if as_json:
-        click.echo(json.dumps([_entry(entry) for entry in found], indent=2))
+        click.echo(json.dumps([_entry(entry, registries) for entry in found], indent=2))
     elif found:
-        rows = [(e.name, e.kind, ", ".join(e.artifacts) or "-", e.summary, e.install) for e in found]
+        rows = [(e.name, e.kind, ", ".join(e.artifacts) or "-", e.summary, _command(e, registries)) for e in found]
         click.echo(_table(("NAME", "KIND", "ARTIFACTS", "SUMMARY", "INSTALL"), rows))
     else:
         click.echo("nothing found")
@@ -104,10 +105,16 @@ def _details(plugin: Plugin) -> dict[str, object]:
     }
 
 
-def _entry(entry: RegistryEntry) -> dict[str, object]:
-    keys = ("name", "kind", "distribution", "summary", "license", "host", "artifacts", "stems", "homepage", "install")
+def _entry(entry: RegistryEntry, registries: Sequence[str]) -> dict[str, object]:
+    keys = ("name", "kind", "distribution", "summary", "license", "host", "artifacts", "stems", "homepage")
     values = ((key, getattr(entry, key)) for key in keys)
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in values}
+    facts = {key: list(value) if isinstance(value, tuple) else value for key, value in values}
+    return {**facts, "install": _command(entry, registries)}
+
+
+def _command(entry: RegistryEntry, registries: Sequence[str]) -> str:
+    """What installs it; ``install`` must be told of a registry that only this command was told of."""
+    return f"{entry.install} --registry {shlex.quote(entry.source)}" if entry.source in registries else entry.install
 
 
 def _shown(value: object) -> str:

@@ -125,7 +125,7 @@ def require_free_name(source: HubSource, name: str) -> Plugin | None:
         if old.name != name and old.folder != place:
             continue
         if old in EMBEDDED:
-            fix = "ask its author for another name, or use it from a folder with --adapter FOLDER"
+            fix = "ask its author for another name"
             raise PluginError(f"a new name for {source}", f"{name}, which is a part of stemprover", fix)
         if old.folder is None or not is_hub_folder(old.folder):
             fix = f"run 'stemprover plugins uninstall {old.distribution}' first"

@@ -29,7 +29,10 @@ PROTECTED = ("stemprover", "torch")
 
 _UV_LINE = re.compile(r"\s*([+~-])\s+([A-Za-z0-9][\w.-]*)(?:==| @ )(\S+)(?:\s+\(from .+\))?", re.ASCII)
 _WHEEL_VERSION = re.compile(r".*/[^/]+?-([^-/]+)(?:-[^-/]+){3,4}\.whl")
+_NOWHERE = re.compile(r"from versions: none|was not found in the (?:package registry|provided package locations|cache)")
 _NEXT = {
+    "missing": "no package index that was asked has it: name another with PIP_EXTRA_INDEX_URL (pip) or UV_INDEX (uv), "
+    "or a wheel, a folder or a git address",
     "install": "see what is installed with 'stemprover plugins list', or ask for another version with NAME==VERSION",
     "uninstall": "leave it out with 'stemprover plugins disable NAME', or delete its folders in site-packages",
 }
@@ -127,7 +130,7 @@ def uninstall(distributions: Iterable[str]) -> None:
 
 
 def _arguments(requirements: Sequence[str], plugins: Iterable[str], upgrade: bool, reinstall: bool) -> list[str]:
-    wanted = [part for one in requirements for part in (("-e", one[3:]) if one.startswith("-e ") else (one,))]
+    wanted = [part for one in requirements for part in _as_arguments(one)]
     if reinstall:  # dependencies are there already, and must not be installed again
         return ["--no-deps", "--force-reinstall", *wanted]
     kept = {name: installed_version(name) for name in ("stemprover", *plugins)}
@@ -136,6 +139,13 @@ def _arguments(requirements: Sequence[str], plugins: Iterable[str], upgrade: boo
         pins = [f"{name}=={version}" for name, version in kept.items() if version and canonical(name) not in named]
         return ["--upgrade", *pins, *wanted]
     return [*(name for name, version in kept.items() if version), *wanted]
+
+
+def _as_arguments(requirement: str) -> tuple[str, ...]:
+    name, _, address = requirement.partition(" @ ")
+    if address.startswith("git+file://"):  # pip before 24.1 wants a host in an address that has a name before it
+        return (address,)
+    return ("-e", name[3:]) if requirement.startswith("-e ") else (requirement,)
 
 
 def _has_pip() -> bool:
@@ -151,8 +161,9 @@ def _run(verb: str, arguments: Sequence[str]) -> subprocess.CompletedProcess[str
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         tool = "pip" if _has_pip() else "uv"
-        fix = f"nothing was changed; {_NEXT[verb]}"
-        raise PluginError(f"{tool} {verb} to find a way", _reason(done.stderr or done.stdout), fix)
+        reason = _reason(done.stderr or done.stdout)
+        fix = f"nothing was changed; {_NEXT['missing' if _NOWHERE.search(reason) else verb]}"
+        raise PluginError(f"{tool} {verb} to find a way", reason, fix)
     return done
 
 
