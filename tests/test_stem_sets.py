@@ -172,6 +172,21 @@ def test_folders_without_stems_and_damaged_files(tmp_path: Path) -> None:
         StemSet.open([])
 
 
+def test_a_folder_with_a_stem_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    """Without it the set would be another: siblings and sums would miss what it holds."""
+    folder(tmp_path, "drums.wav", "vocals.wav")
+    for ignored in ("._bass.m4a", "bass.enhanced.m4a", "cover.jpg"):
+        (tmp_path / ignored).touch()
+    StemSet.open(tmp_path).close()
+    for name in ("bass.m4a", "other.WMA"):
+        (tmp_path / name).touch()
+    for given in (tmp_path, str(tmp_path)):
+        with pytest.raises(StemSetError, match=r"got 'bass\.m4a', 'other\.WMA'; convert"):
+            StemSet.open(given)
+    with StemSet.open([tmp_path / "drums.wav", tmp_path / "vocals.wav"]) as stems:
+        assert len(stems.stems) == 2
+
+
 def test_one_class_for_several_stems_is_refused(tmp_path: Path) -> None:
     folder(tmp_path, "a.wav", "b.wav")
     with pytest.raises(OptionError, match="2 stems"):

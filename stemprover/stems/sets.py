@@ -11,14 +11,13 @@ from typing import Self
 
 from stemprover.errors import OptionError, StemSetError
 from stemprover.stems.alignment import find_offsets
+from stemprover.stems.folders import audio_files
 from stemprover.stems.names import is_mixture_name, lacking_class, song_title, titled_mixture
 from stemprover.stems.repeated import require_each_once, require_no_sum
 from stemprover.stems.stem import Stem
 
-__all__ = ["AUDIO_SUFFIXES", "StemSet", "audio_files", "is_audio_name", "is_unread_audio", "members"]
+__all__ = ["StemSet", "members"]
 
-AUDIO_SUFFIXES = frozenset({".wav", ".wave", ".flac", ".aif", ".aiff", ".aifc", ".ogg", ".oga", ".opus", ".mp3"})
-_UNREAD_SUFFIXES = frozenset({".m4a", ".mp4", ".aac", ".wma", ".alac", ".ape", ".wv", ".mka", ".webm", ".mp2", ".caf"})
 _DRUM_PARTS = frozenset({"kick", "snare", "toms", "hihat", "cymbals"})
 _INSTRUMENTAL_PARTS = frozenset({"drums", "bass", "other", "piano", "guitar"}) | _DRUM_PARTS
 _PARTS = {"instrumental": _INSTRUMENTAL_PARTS, "drums": _DRUM_PARTS}
@@ -63,8 +62,9 @@ class StemSet:
         ----------
         paths : path or sequence of paths
             In a folder all audio files are taken, except hidden ones and those whose name ends with ``skip_suffix``
-            (earlier results). A file called ``mix``, ``mixture`` or ``original`` is the mixture, and so is the file
-            that all others are named after (``song.wav`` beside ``song_(Vocals)_htdemucs.wav``).
+            (earlier results); one of a kind that is not read (``.m4a``, ...) is an error. A file called ``mix``,
+            ``mixture`` or ``original`` is the mixture, and so is the file that all others are named after (``song.wav``
+            beside ``song_(Vocals)_htdemucs.wav``).
         mixture : path, optional
             The mixture; it overrules one found in the folder.
         stem_class : str, optional
@@ -216,32 +216,6 @@ def _require_one_song(stems: Sequence[Path]) -> None:
     if len(titles) > 1 and min(titles.values()) > 1:
         songs = " and ".join(f"'{title}'" for title in sorted(titles)[:3])
         raise StemSetError("the stems of one song", f"{len(titles)} songs ({songs})", "give each song a folder")
-
-
-def audio_files(paths: Path | str | Sequence[Path | str], skip_suffix: str = "") -> list[Path]:
-    """Return the given files, or those of a folder that end like audio, in the order of their names."""
-    if not isinstance(paths, (str, Path)):
-        return [Path(path) for path in paths]
-    path = Path(paths)
-    if not path.is_dir():
-        return [path]
-    found = [file for file in sorted(path.iterdir()) if is_audio_name(file.name, skip_suffix) and file.is_file()]
-    if not found:
-        raise StemSetError("audio files in the folder", f"none in '{path}'", "check the path; sub-folders are not read")
-    return found
-
-
-def is_audio_name(name: str, skip_suffix: str = "") -> bool:
-    """Whether a file's name says that it holds audio, and neither hides it nor says that it is an earlier result."""
-    stem, dot, suffix = name.rpartition(".")
-    if not dot or name.startswith(".") or dot + suffix.lower() not in AUDIO_SUFFIXES:
-        return False
-    return not (skip_suffix and stem.endswith(skip_suffix))
-
-
-def is_unread_audio(name: str) -> bool:
-    """Whether a file's name says that it holds audio of a kind that is not read here."""
-    return not name.startswith(".") and Path(name).suffix.lower() in _UNREAD_SUFFIXES
 
 
 def _is_same(path: Path, mixture: Path | str | None) -> bool:
