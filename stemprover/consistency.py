@@ -1,8 +1,6 @@
 """Mixture consistency: repaired stems that sum to the mixture.
 
-The residue (mixture minus the sum of the stems) is shared out per time-frequency bin in proportion to the stems' power,
-as a Wiener filter would (Wisdom et al., 2019, "Differentiable consistency constraints for improved deep speech
-enhancement", with power weights). Weights sum to one in every bin, hence the shares sum to the residue.
+The residue (mixture minus the sum of the stems) is shared out by :func:`~stemprover.spectral.residue.share_residue`.
 
 Only stems that hold each part of the song once can sum to it (:meth:`StemSet.cover`).
 """
@@ -13,15 +11,13 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
 
 from stemprover.errors import StemSetError
 from stemprover.spectral.spec import SPEC
-from stemprover.spectral.stft import istft, power, stft
 from stemprover.stems import StemSet, from_difference, limit_difference
 from stemprover.stems.samples import to_float
 
-__all__ = ["CONTEXT", "RESIDUE_LIMIT_DB", "limit_together", "require_cover", "round_together", "share_residue"]
+__all__ = ["CONTEXT", "RESIDUE_LIMIT_DB", "limit_together", "require_cover", "round_together"]
 
 CONTEXT = SPEC.n_fft
 """Samples on both sides of a stretch that its shares depend on: frames that reach into it, as far as they reach out."""
@@ -61,35 +57,6 @@ def _energies(stems: StemSet) -> Iterator[tuple[float, float]]:
         mixture = stems.mixture.read(start, stop)
         residue = mixture - np.sum([stem.read(start, stop) for stem in cover], axis=0)
         yield float(np.square(residue).sum()), float(np.square(mixture).sum())
-
-
-def share_residue(mixture: np.ndarray, stems: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Return what to add to each stem so that all sum to the mixture.
-
-    Parameters
-    ----------
-    mixture : ndarray
-        Float64, shape ``[channels, samples]``.
-    stems : sequence of ndarray
-        Same shape each.
-
-    Returns
-    -------
-    list of ndarray
-        Float64; they sum to ``mixture - sum(stems)`` up to float64 rounding: the loudest stem's share takes what the
-        float32 transforms leave.
-    """
-    residue = mixture - np.sum(stems, axis=0)
-    if not residue.any():
-        return [np.zeros_like(residue) for _ in stems]
-    spectra = torch.stack([stft(torch.from_numpy(stem).float()) for stem in stems])
-    weights = power(spectra) + 1e-10
-    weights = weights / weights.sum(0)
-    parts = istft(weights * stft(torch.from_numpy(residue).float()), residue.shape[-1])
-    shares = [part.double().numpy() for part in parts]
-    loudest = int(torch.argmax(power(spectra).sum((1, 2, 3))))
-    shares[loudest] = shares[loudest] + residue - np.sum(shares, axis=0)
-    return shares
 
 
 def limit_together(audio: Sequence[np.ndarray], differences: Sequence[np.ndarray], window: int) -> list[np.ndarray]:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from stemprover.consistency import CONTEXT, limit_together, round_together, share_residue
+from stemprover.consistency import CONTEXT, limit_together, round_together
 from stemprover.overlapped import behind
 from stemprover.progress import Progress
 from stemprover.render import Renderer
+from stemprover.spectral.residue import share_residue
 from stemprover.stems import StemSet, Writer, from_difference, limit_difference, written_together
 from stemprover.stems.samples import to_float
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stemprover.consistency import share_residue
+from stemprover.spectral.residue import share_residue
 
 RATE = 44_100
 TIME = np.arange(RATE) / RATE

@@ -142,6 +142,15 @@ def test_the_light_separator_uses_its_network_as_soon_as_there_is_one(tmp_path: 
     assert not any(part.any() for part in separator.separate(torch.zeros(2, RATE)).values())
 
 
+@pytest.mark.parametrize("seconds", [0.01, 2.0, 11.0])
+def test_stems_of_the_light_separator_sum_to_the_song(seconds: float) -> None:
+    """Its masks alone leave a tenth of this one, more than ``--mixture-consistent`` takes for all stems of a song."""
+    groove = torch.from_numpy(soundfile.read(KIT / "mix.flac", dtype="float32")[0].T)
+    audio = groove.repeat(1, 2)[:, : round(seconds * RATE)]
+    found = EmbeddedSeparator().separate(audio)
+    assert torch.allclose(sum(found.values(), torch.zeros_like(audio)), audio, atol=1e-6)
+
+
 def test_separators_are_chosen_by_name() -> None:
     assert choose_separator("light").name == "light"
     assert choose_separator("hpss").stems == ("drums", "other")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stemprover.separation.hpss import HPSS_STEMS, split_percussive
 from stemprover.separation.inference import separate
 from stemprover.separation.layout import STEMS
 from stemprover.separation.trained import load_network
+from stemprover.spectral.residue import share_residue
 from stemprover.spectral.spec import SPEC
 
 __all__ = ["EMBEDDED_SEPARATOR", "EmbeddedSeparator"]
@@ -21,6 +24,8 @@ EMBEDDED_SEPARATOR = Path(__file__).parent.parent / "weights" / "separator"
 
 class EmbeddedSeparator:
     """A small network for drums, bass, other and vocals; without its weights, median filters for drums and other.
+
+    The stems sum to the mixture: what the network gives to none of them is shared out.
 
     Parameters
     ----------
@@ -50,4 +55,14 @@ class EmbeddedSeparator:
         if self._folder is None:
             return split_percussive(audio)
         network = load_network(self._folder).to(audio.device)
-        return dict(zip(STEMS, separate(network, audio), strict=True))
+        return dict(zip(STEMS, separate(functools.partial(_shared_out, network), audio), strict=True))
+
+
+def _shared_out(network: nn.Module, audio: Tensor) -> Tensor:
+    """The network's stems with their shares of what they leave of the mixture; shapes as the network's."""
+    stems: Tensor = network(audio)
+    made = [
+        np.stack(share_residue(mixture, list(parts)))
+        for mixture, parts in zip(audio.double().cpu().numpy(), stems.double().cpu().numpy(), strict=True)
+    ]
+    return (stems.double().cpu() + torch.from_numpy(np.stack(made))).to(stems)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 __all__ = ["CHUNK", "OVERLAP", "separate"]
 
@@ -13,12 +15,12 @@ OVERLAP = 6 * _GRID
 
 
 @torch.no_grad()
-def separate(network: nn.Module, audio: Tensor, chunk: int = CHUNK, overlap: int = OVERLAP) -> Tensor:
+def separate(network: Callable[[Tensor], Tensor], audio: Tensor, chunk: int = CHUNK, overlap: int = OVERLAP) -> Tensor:
     """Separate chunk by chunk, crossfading where they overlap; memory beside the result does not grow with the length.
 
     Parameters
     ----------
-    network : nn.Module
+    network : callable
         ``[batch, 2, samples] -> [batch, stems, 2, samples]``.
     audio : Tensor
         Float32, shape ``[2, samples]``.
