@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from scale import scale_page
 from speed_page import page as speed_page
@@ -43,7 +44,7 @@ def made_up() -> dict[str, object]:
             batch(200, 4, 0.02, again=True),
             batch(200, 4, 0.04, again=True, **ray),
         ],
-        "memory": [batch(200, 4, 0.5)],
+        "memory": [batch(400, 4, 0.5)],
     }
     return {part: ABOUT | {"results": rows} for part, rows in parts.items()}
 
@@ -56,8 +57,20 @@ def test_throughput_page_compares_jobs_engines_and_files() -> None:
     assert "Short files take 1.00 times as long as long ones for the same audio, target at most 1.1: met." in text
     assert "A batch is 2.0 times as fast as a process for each file." in text
     assert "| already done, skipped | ray | 4 | 200 | 360000 |" in text
-    assert "From the second quarter of the files to the last: 0.0 %, target at most 2 %: met." in text
-    assert growth([9.0, 1.0, 1.0, 1.5]) == pytest.approx(0.5)
+    assert "the trend is 0.0 % ± 0.0 % (95 % interval), target at most 2 % at its upper end: met." in text
+
+
+def test_growth_is_the_trend_after_the_first_half() -> None:
+    warm = list(np.linspace(500.0, 1000.0, 200))
+    rising = [*warm, *(1000.0 + 0.25 * place for place in range(200))]
+    assert growth(rising) == (pytest.approx(50.0 / 1024.875), pytest.approx(0.0, abs=1e-9))
+    noise = 10.0 * np.random.default_rng(0).standard_normal(200).repeat(5)[:200]  # what is resident stays for a while
+    for slope, flat in ((0.0, True), (0.3, False)):
+        grown, margin = growth([*warm, *(1500.0 + noise + slope * np.arange(200))])
+        assert abs(grown - slope * 200 / 1500.0) < margin < 0.02
+        assert (grown + margin <= 0.02) == flat
+    with pytest.raises(ValueError, match="at least 20 files, got 18"):
+        growth([1.0] * 18)
 
 
 def test_scale_page_computes_from_the_measured_rates() -> None:
