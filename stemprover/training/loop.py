@@ -126,7 +126,9 @@ def fit(
     accelerator.init_trackers("logs")
     model = task.trainable()
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, recipe.learning_rate, (0.9, 0.99), weight_decay=recipe.weight_decay)
+    optimiser = torch.optim.AdamW(
+        parameters, recipe.learning_rate, (0.9, 0.99), weight_decay=recipe.weight_decay, fused=True
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, recipe))
     model, optimiser, schedule = accelerator.prepare(model, optimiser, schedule)
     average = EMAModel(parameters, decay=recipe.ema, use_ema_warmup=True, power=0.75)
