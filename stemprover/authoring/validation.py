@@ -103,13 +103,15 @@ def _adapter(subject: Subject, manifest: Manifest) -> Iterator[Finding]:
 
     try:
         file = read_adapter(subject.package / manifest.weights.path)
-        file.tensors()
+        tensors = file.tensors()
     except StemProverError as error:
         yield _error(str(error))
         return
     stated = file.metadata.get("base_sha256", "")
     if manifest.base is not None and stated not in ("", manifest.base.sha256):
         yield _error(f"manifest and weights name two bases, {manifest.base.sha256[:12]} and {stated[:12]}")
+    if not any(tensor.any() for name, tensor in tensors.items() if ".lora_B." in name):  # as before the first step
+        yield Finding("warning", "the weights change nothing: train the adapter, then pack it again")
 
 
 def _has_code(path: Path) -> bool:
