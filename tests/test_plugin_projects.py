@@ -48,8 +48,10 @@ def listed(env: CleanEnv) -> dict[str, dict[str, str]]:
 
 
 def test_what_is_generated_is_fit_to_be_published(projects: dict[str, Path], wheels: dict[str, Path]) -> None:
-    for name, path in {**wheels, **projects}.items():
-        assert [finding.text for finding in validate(path)] == [], name
+    for name, path in (*wheels.items(), *projects.items()):
+        found = [finding.text for finding in validate(path)]
+        untrained = ["the weights change nothing: train the adapter, then pack it again"]
+        assert found == (untrained if name == "lora" else []), path
 
 
 def test_strangers_plugins_live_beside_the_hosts(
