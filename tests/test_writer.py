@@ -206,7 +206,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 def test_a_full_disk_is_an_error_and_leaves_nothing(
     tmp_path: Path, file_size_limit: None, name: str, subtype: str
 ) -> None:
-    with pytest.raises(OutputError, match="nothing was written"):
+    with pytest.raises(OutputError, match=r"File too large.*nothing was written"):
         write(tmp_path / name, source(subtype), block=500)
     assert not list(tmp_path.iterdir())
 
@@ -215,7 +215,7 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(
 def test_a_disk_that_fills_up_at_the_very_end_is_noticed(tmp_path: Path, file_size_limit: None, name: str) -> None:
     """The last block is the one that does not fit; FLAC holds it back until the file is closed."""
     audio_format = source("PCM_16", 1, samples=4090 if name == "a.wav" else 4096)
-    with pytest.raises(OutputError, match="nothing was written"):
+    with pytest.raises(OutputError, match=r"(File too large|shorter).*nothing was written"):
         write(tmp_path / name, audio_format, block=4000)
     assert not list(tmp_path.iterdir())
 

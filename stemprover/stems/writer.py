@@ -21,6 +21,8 @@ from stemprover.stems.formats import AudioFormat, output_format, pcm_bits
 
 __all__ = ["Writer", "part_prefix"]
 
+_PROBE = 1 << 16
+
 
 class Writer:
     """Write native samples to WAV or FLAC, by suffix; a context manager.
@@ -56,6 +58,7 @@ class Writer:
         self, path: Path | str, format: AudioFormat, *, inputs: Iterable[Path | str] = (), overwrite: bool = False
     ) -> None:
         self.path = Path(path)
+        self._part = self.path.with_name(f"{part_prefix(self.path.name)}{secrets.token_hex(8)}.part")
         self.format = output_format(format, self.path)
         self._native_dtype = np.dtype(format.native_dtype)
         self._overwrite = overwrite
@@ -81,7 +84,6 @@ class Writer:
             raise OutputError("a new file", f"'{self.path}', which exists", "use --overwrite or another name")
 
     def __enter__(self) -> Self:
-        self._part = self.path.with_name(f"{part_prefix(self.path.name)}{secrets.token_hex(8)}.part")
         try:
             self._make_folders()
             with self._part.open("xb"):  # by open() and not by libsndfile: the error says why
@@ -95,8 +97,9 @@ class Writer:
                 format=self.format.container,
             )
         except (OSError, soundfile.LibsndfileError) as error:
+            failed = self._failed(error)
             self._remove()
-            raise self._failed(error) from error
+            raise failed from error
         except BaseException:
             self._remove()
             raise
@@ -204,10 +207,22 @@ class Writer:
         self._new_folders.clear()
 
     def _failed(self, error: Exception) -> OutputError:
-        reason = getattr(error, "strerror", None) or getattr(error, "error_string", None) or "the disk may be full"
+        reason = getattr(error, "strerror", None) or self._plain_reason() or str(error) or "the disk may be full"
         return OutputError(
             f"to write '{self.path}'", f"an error ({reason})", "check free space and permissions; nothing was written"
         )
+
+    def _plain_reason(self) -> str | None:
+        """Why writing fails: libsndfile says no more than "System error.", a plain write does."""
+        try:
+            with self._part.open("rb+") as file:
+                file.seek(0, os.SEEK_END)
+                file.write(bytes(_PROBE))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            return error.strerror
+        return None
 
 
 def part_prefix(name: str) -> str:
