@@ -51,7 +51,7 @@ def gains(model: RestorationModel, vocoder: EmbeddedVocoder, batch: Batch, artif
     """SDR gain in dB of every item of a batch."""
     stem, clean, siblings = stft(torch.stack([batch.degraded, batch.clean, batch.siblings])).unbind()
     features = band_features(stem, siblings)
-    condition = condition_of(batch, features, None, artifact)
+    condition = condition_of(batch, stem, siblings, features, None, artifact)
     degraded = encode(condition.image)
     tokens = model.tokens(condition)
     sigma = torch.ones(degraded.shape[0])

@@ -16,10 +16,11 @@ from stemprover.progress import Progress
 from stemprover.restoration.control import Condition, control_image, phase_coherence
 from stemprover.restoration.preprocess import Preprocessing
 from stemprover.routing import PlanItem
-from stemprover.spectral.codec import from_image, to_image
+from stemprover.spectral.codec import from_image
 from stemprover.spectral.overlap import OverlapAdd
 from stemprover.spectral.phase import BandFeatures, band_features
 from stemprover.spectral.segments import Segment
+from stemprover.spectral.spatial import spatial_features
 from stemprover.spectral.spec import SPEC
 from stemprover.spectral.stft import stft
 from stemprover.stems import Stem, StemSet
@@ -186,7 +187,7 @@ class Renderer:
         if windows[0].siblings is not None:
             siblings = stft(torch.cat([w.siblings for w in windows if w.siblings is not None]).to(self.stages.device))
         features = band_features(stem, siblings)
-        condition = self._condition(windows, features)
+        condition = self._condition(windows, stem, siblings, features)
         seeds = [_segment_seed(self.stages.seed, window.start) for window in windows for _ in range(channels)]
         begin = time.perf_counter()
         restored = self.stages.restore(condition, scales, seeds)
@@ -205,17 +206,17 @@ class Renderer:
         maps = torch.stack([region_map(window.regions(value), FRAMES) for window in windows])
         return maps.repeat_interleave(self.stem.format.channels, 0).to(self.stages.device)
 
-    def _condition(self, windows: Sequence[_Window], features: BandFeatures) -> Condition:
+    def _condition(
+        self, windows: Sequence[_Window], stem: Tensor, siblings: Tensor | None, features: BandFeatures
+    ) -> Condition:
         channels = self.stem.format.channels
-        other = None
-        if channels == 2:
-            swapped = torch.unflatten(features.magnitude, 0, (-1, 2)).flip(1).flatten(0, 1)
-            other = to_image(swapped, features.level)
+        other, siblings_other = (_swapped(stem), _swapped(siblings)) if channels == 2 else (None, None)
+        spatial = spatial_features(stem, siblings, other, siblings_other, features)
         severity = self._maps(windows, lambda _, item: item.severity)
         strongest = [max(window.items, key=_weight) for window in windows for _ in range(channels)]
         return Condition(
             features.image.unsqueeze(1),
-            control_image(features, other, severity),
+            control_image(features, spatial, severity),
             phase_coherence(features),
             [self.stem.stem_class] * len(strongest),
             [item.artifact for item in strongest],
@@ -239,6 +240,11 @@ class Renderer:
         around = self.stem.read(where.start - self._silence, where.stop + self._silence)
         kept: np.ndarray = difference * silence_gate(around, self._silence)[:, self._silence : -self._silence]
         return kept
+
+
+def _swapped(spectra: Tensor | None) -> Tensor | None:
+    """The other channel of each channel of stereo pairs ``[2 * pairs, ...]``."""
+    return None if spectra is None else torch.unflatten(spectra, 0, (-1, 2)).flip(1).flatten(0, 1)
 
 
 def _weight(item: PlanItem) -> float:

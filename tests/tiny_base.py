@@ -22,6 +22,7 @@ from stemprover.restoration.unet import RestorationUNet
 from stemprover.restoration.weights import save_base
 from stemprover.spectral.bands import cell_band_edges_hz
 from stemprover.spectral.phase import band_features
+from stemprover.spectral.spatial import spatial_features
 from stemprover.spectral.spec import SPEC
 from stemprover.spectral.stft import stft
 
@@ -62,9 +63,11 @@ def tiny_condition(batch: int, frames: int = 32) -> Condition:
     samples = (frames - 1) * SPEC.hop
     audio = 0.1 * torch.randn(2, batch, samples, generator=generator)
     audio[:, :, : samples // 2] *= 0.1
-    features = band_features(stft(audio[0]), stft(audio[0] * 0.2 + audio[1]))
+    stem, siblings = stft(audio[0]), stft(audio[0] * 0.2 + audio[1])
+    features = band_features(stem, siblings)
+    spatial = spatial_features(stem, siblings, None, None, features)
     severity = torch.full((batch,), 0.6)
-    control = control_image(features, None, severity[:, None, None].expand_as(features.image))
+    control = control_image(features, spatial, severity[:, None, None].expand_as(features.image))
     names = ["vocals"] * batch, ["bleed/drums"] * batch
     return Condition(features.image.unsqueeze(1), control, phase_coherence(features), *names, severity)
 

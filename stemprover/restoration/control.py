@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from stemprover.spectral.phase import BandFeatures
+from stemprover.spectral.spatial import SpatialFeatures
 
 __all__ = ["CONTROL_CHANNELS", "Condition", "control_image", "phase_coherence"]
 
@@ -23,6 +24,8 @@ CONTROL_CHANNELS = (
     "instantaneous_frequency_deviation",
     "interchannel_difference",
     "severity",
+    "interchannel_coherence",
+    "spatial_gain",
 )
 """Channels of the control image, in order."""
 
@@ -53,16 +56,15 @@ class Condition:
     severity: Tensor
 
 
-def control_image(features: BandFeatures, other_channel: Tensor | None, severity: Tensor) -> Tensor:
+def control_image(features: BandFeatures, spatial: SpatialFeatures, severity: Tensor) -> Tensor:
     """Stack the control channels of a batch of segments, one audio channel each.
 
     Parameters
     ----------
     features : BandFeatures
         Of the channel to repair and the sum of its siblings.
-    other_channel : Tensor or None
-        Compressed image of the other channel of a stereo pair at the same reference level,
-        shape ``[batch, n_bands, frames]``.
+    spatial : SpatialFeatures
+        What both channels of a stereo pair tell about it.
     severity : Tensor
         Detected severity, 0 outside the regions to repair, shape ``[batch, n_bands, frames]``.
 
@@ -72,7 +74,6 @@ def control_image(features: BandFeatures, other_channel: Tensor | None, severity
         Shape ``[batch, len(CONTROL_CHANNELS), n_bands, frames]``.
     """
     difference = torch.tanh(2.0 * (features.image - features.sibling_image)) * features.has_siblings
-    between = torch.zeros_like(features.image) if other_channel is None else features.image - other_channel
     return torch.stack(
         [
             features.image,
@@ -83,8 +84,10 @@ def control_image(features: BandFeatures, other_channel: Tensor | None, severity
             features.coherence_imag,
             features.group_delay,
             features.frequency,
-            between,
+            spatial.difference,
             severity,
+            spatial.coherence,
+            spatial.gain,
         ],
         dim=1,
     )

@@ -74,7 +74,7 @@ class RestorationControlNet(OwnConfig, ControlNetModel):  # type: ignore[misc]
         self,
         height: int = 64,
         in_channels: int = 16,
-        conditioning_channels: int = 160,
+        conditioning_channels: int = 192,
         block_out_channels: tuple[int, ...] = (64, 96, 128),
         layers_per_block: int = 1,
         cross_attention_dim: int = 64,

@@ -9,6 +9,7 @@ import torch
 from stemprover.enhance import AdapterChoice, Settings
 from stemprover.restoration.control import Condition, control_image, phase_coherence
 from stemprover.spectral.phase import band_features
+from stemprover.spectral.spatial import spatial_features
 from stemprover.spectral.spec import SPEC
 from stemprover.spectral.stft import stft
 from stemprover.testing.repairs import RepairContract, models_of
@@ -59,9 +60,14 @@ def _condition(items: int, only: int | None = None) -> Condition:
     audio = torch.stack(
         [torch.from_numpy(music(1.0, channels=1, seed=seed)[0, :_SAMPLES]).float() for seed in range(items)]
     )
-    features = band_features(stft(audio if only is None else audio[only : only + 1]), None)
+    spectrum = stft(audio if only is None else audio[only : only + 1])
+    features = band_features(spectrum, None)
     count = features.image.shape[0]
     severity = torch.full((count,), 0.5)
-    control = control_image(features, None, severity[:, None, None].expand_as(features.image))
+    control = control_image(
+        features,
+        spatial_features(spectrum, None, None, None, features),
+        severity[:, None, None].expand_as(features.image),
+    )
     names = ["generic"] * count, ["any"] * count
     return Condition(features.image.unsqueeze(1), control, phase_coherence(features), *names, severity)

@@ -30,9 +30,9 @@ class Batch:
 
     Attributes
     ----------
-    clean, degraded, siblings, other : Tensor
-        Audio, shape ``[batch, samples]``: the target, the stem, mixture minus stem (zero where blind) and the stem's
-        other channel.
+    clean, degraded, siblings, other, siblings_other : Tensor
+        Audio, shape ``[batch, samples]``: the target, the stem, mixture minus stem (zero where blind), and the other
+        channel of stem and siblings.
     severity, region : Tensor
         Severity of the worst artifact, and where a repair is applied (0 to 1), shape ``[batch, n_bands, frames]``.
     stems, artifacts : tuple of str
@@ -45,6 +45,7 @@ class Batch:
     degraded: Tensor
     siblings: Tensor
     other: Tensor
+    siblings_other: Tensor
     severity: Tensor
     region: Tensor
     stems: tuple[str, ...]
@@ -54,7 +55,7 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True)
 class _Item:
-    audio: tuple[Tensor, ...]  # clean, degraded, siblings, other
+    audio: tuple[Tensor, ...]  # clean, degraded, siblings, other, siblings_other
     where: _Where
     stem: str
 
@@ -131,12 +132,15 @@ class PairBatches:
         """Return batch ``index``; the same index always gives the same batch of a finished folder."""
         rng = np.random.default_rng((self.seed, index))
         items = [self._item(rng) for _ in range(self.batch_size)]
-        clean, degraded, siblings, other = (torch.stack(part) for part in zip(*(i.audio for i in items), strict=True))
+        clean, degraded, siblings, other, siblings_other = (
+            torch.stack(part) for part in zip(*(item.audio for item in items), strict=True)
+        )
         return Batch(
             clean,
             degraded,
             siblings,
             other,
+            siblings_other,
             torch.stack([item.where.severity for item in items]),
             torch.stack([item.where.region for item in items]),
             tuple(item.stem for item in items),
@@ -159,8 +163,8 @@ class PairBatches:
         degraded = clean + np.float32(scale) * (degraded - clean)
         blind = not pair.has_siblings or rng.random() < self.blind_share
         siblings = np.zeros_like(clean) if blind else mixture - degraded
-        other = degraded[1 - channel] if rng.random() < 0.8 else degraded[channel]
-        audio = (clean[channel], degraded[channel], siblings[channel], other)
+        other = 1 - channel if rng.random() < 0.8 else channel  # a mono stem is one whose channels are equal
+        audio = (clean[channel], degraded[channel], siblings[channel], degraded[other], siblings[other])
         tensors = tuple(torch.from_numpy(np.ascontiguousarray(part)) for part in audio)
         source = rng.random()
         known = self.found.get(pair.id) if scale == 1.0 and source < self.detected_share else None

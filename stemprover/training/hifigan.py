@@ -60,7 +60,7 @@ class CleanAudio:
         names = ("generic",) * self._batch_size
         severity = torch.zeros(self._batch_size, SPEC.n_bands, SAMPLES // SPEC.hop + 1)
         nowhere = torch.zeros(self._batch_size)
-        return Batch(clean, clean, silence, clean, severity, severity, names, names, nowhere)
+        return Batch(clean, clean, silence, clean, silence, severity, severity, names, names, nowhere)
 
     def _segment(self, rng: np.random.Generator) -> Tensor:
         with Stem.open(self._paths[rng.integers(len(self._paths))]) as stem:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from stemprover.restoration.conditioning import TokenConditioner
 from stemprover.restoration.control import Condition, control_image, phase_coherence
@@ -16,11 +17,12 @@ from stemprover.restoration.unet import RestorationUNet
 from stemprover.spectral.bands import band_magnitude, to_bins
 from stemprover.spectral.codec import band_gain, decode, encode, to_image
 from stemprover.spectral.phase import BandFeatures, band_features
+from stemprover.spectral.spatial import spatial_features
 from stemprover.spectral.stft import power, stft
 from stemprover.training.dataset import Batch
 from stemprover.training.losses import gain_error_ratio, scaled_gain_error_ratio
 
-__all__ = ["RestorationTask", "condition_of", "new_model"]
+__all__ = ["RestorationTask", "condition_of", "grown", "new_model"]
 
 
 def new_model() -> RestorationModel:
@@ -29,10 +31,27 @@ def new_model() -> RestorationModel:
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
+def grown(model: RestorationModel) -> RestorationModel:
+    """A base that knew fewer control channels, with zeros for those that came later: it does what it did."""
+    embedding = model.controlnet.controlnet_cond_embedding
+    wider = new_model()
+    weights = model.state_dict()
+    name = "controlnet.controlnet_cond_embedding.weight"
+    later = wider.controlnet.controlnet_cond_embedding.in_channels - embedding.in_channels
+    weights[name] = functional.pad(weights[name], (0, 0, 0, 0, 0, later))
+    wider.load_state_dict(weights)
+    return wider
+
+
 def condition_of(
-    batch: Batch, features: BandFeatures, generator: torch.Generator | None, artifact: str | None = None
+    batch: Batch,
+    stem: Tensor,
+    siblings: Tensor,
+    features: BandFeatures,
+    generator: torch.Generator | None,
+    artifact: str | None = None,
 ) -> Condition:
-    """Condition of a training batch.
+    """Condition of a training batch, from the spectra of its stems and siblings and their features.
 
     With a generator, severity is scaled at random and half of the artifact names become ``any``: neither detection nor
     users are ever exact.
@@ -47,8 +66,9 @@ def condition_of(
         if artifact is None:
             hidden = torch.rand(count, generator=generator) < 0.5
             artifacts = tuple("any" if hide else name for hide, name in zip(hidden, artifacts, strict=True))
-    other = to_image(band_magnitude(power(stft(batch.other))), features.level)
-    control = control_image(features, other, severity)
+    other, siblings_other = stft(torch.stack([batch.other, batch.siblings_other])).unbind()
+    spatial = spatial_features(stem, siblings, other, siblings_other, features)
+    control = control_image(features, spatial, severity)
     return Condition(features.image.unsqueeze(1), control, phase_coherence(features), batch.stems, artifacts, overall)
 
 
@@ -130,7 +150,7 @@ class RestorationTask:
         with torch.autocast("cpu", enabled=False):
             stem, clean, siblings = stft(torch.stack([batch.degraded, batch.clean, batch.siblings])).unbind()
             features = band_features(stem, siblings)
-            return stem, clean, features, condition_of(batch, features, generator, self.artifact)
+            return stem, clean, features, condition_of(batch, stem, siblings, features, generator, self.artifact)
 
     def _predict(self, sample: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         tokens = self.model.tokens(condition)

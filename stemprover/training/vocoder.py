@@ -95,7 +95,7 @@ class VocoderTask:
                     target = to_image(band_magnitude(power(clean)), features.level)
                 restored = blended_image(features.image, target, generator)
             else:
-                restored = self._restored(self.base, batch, features)
+                restored = self._restored(self.base, batch, stem, siblings, features)
             request = VocoderInput(
                 stem,
                 siblings,
@@ -107,9 +107,11 @@ class VocoderTask:
         return stem, clean, request
 
     @staticmethod
-    def _restored(base: RestorationModel, batch: Batch, features: BandFeatures) -> Tensor:
+    def _restored(
+        base: RestorationModel, batch: Batch, stem: Tensor, siblings: Tensor, features: BandFeatures
+    ) -> Tensor:
         """One-step restoration."""
-        condition = condition_of(batch, features, None)
+        condition = condition_of(batch, stem, siblings, features, None)
         degraded = encode(condition.image)
         tokens = base.tokens(condition)
         sigma = torch.ones(degraded.shape[0])

@@ -1,0 +1,142 @@
+"""What the position between left and right says: how alike the channels are, and what a spatial filter would keep.
+
+A multichannel Wiener filter (Duong, Vincent and Gribonval, 2010, "Under-determined reverberant audio source separation
+using a full-rank spatial covariance model") with the stem and its siblings as its two sources: their powers come from
+the estimates themselves, their spatial covariances from the whole segment. Where stem and siblings lie at different
+places it tells whose energy a bin holds, whatever their magnitudes say.
+
+Items are worked on one at a time and in real numbers, because that stays in the processor's cache: three times as fast
+as complex batches on a CPU.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from stemprover.spectral.bands import band_matrix
+from stemprover.spectral.codec import to_image
+from stemprover.spectral.phase import BandFeatures
+
+__all__ = ["SpatialFeatures", "spatial_features"]
+
+_Parts = tuple[Tensor, Tensor]  # real and imaginary, [n_bins, frames]
+
+_EPS = 1e-12
+_LOADING = 1e-3  # of the mean power, on the diagonal: channels that are equal would have no inverse
+
+
+@dataclasses.dataclass(frozen=True)
+class SpatialFeatures:
+    """What both channels of a stereo pair tell about one of them; all ``[batch, n_bands, frames]``.
+
+    Attributes
+    ----------
+    difference : Tensor
+        Image minus the other channel's image at the same reference level; 0 for a mono stem.
+    coherence : Tensor
+        Local coherence of the two channels (3 bands, 7 frames), its real part: 1 for a mono stem, -1 for channels in
+        opposite phase.
+    gain : Tensor
+        What the spatial filter would change, as a band gain minus 1, in ``[-1, 1]``; 0 without siblings.
+    """
+
+    difference: Tensor
+    coherence: Tensor
+    gain: Tensor
+
+
+def spatial_features(
+    stem: Tensor, siblings: Tensor | None, other: Tensor | None, siblings_other: Tensor | None, features: BandFeatures
+) -> SpatialFeatures:
+    """Compute :class:`SpatialFeatures` of complex spectra ``[batch, n_bins, frames]``, one audio channel each.
+
+    Parameters
+    ----------
+    stem, siblings : Tensor
+        The channel to repair; no siblings if the stem came alone.
+    other, siblings_other : Tensor or None
+        The other channel of both; None for mono, which counts as two equal channels.
+    features : BandFeatures
+        Of stem and siblings.
+    """
+    pairs = zip(stem, stem if other is None else other, strict=True)
+    if siblings is None:
+        seen = [_seen(_parts(one), _parts(two)) for one, two in pairs]
+    else:
+        rest = zip(siblings, siblings if siblings_other is None else siblings_other, strict=True)
+        seen = [_seen(*map(_parts, (*own, *others))) for own, others in zip(pairs, rest, strict=True)]
+    bands = band_matrix().to(stem.real)
+    product, power, kept = (bands @ torch.stack(seen)).unbind(1)
+    width = bands.sum(1, keepdim=True)
+    energy = features.magnitude.square() * width
+    difference = features.image - to_image(torch.sqrt(power / width), features.level)
+    local = functional.avg_pool2d(torch.stack([product, energy, power], 1), (3, 7), stride=1, padding=(1, 3))
+    coherence = local[:, 0] / torch.sqrt(local[:, 1] * local[:, 2]).clamp_min(_EPS)
+    gain = ((kept - energy) / (energy + _EPS)).clamp(-1.0, 1.0) * features.has_siblings
+    return SpatialFeatures(difference, coherence, gain)
+
+
+def _seen(stem: _Parts, other: _Parts, siblings: _Parts | None = None, siblings_other: _Parts | None = None) -> Tensor:
+    """Stem times the other channel conjugated (real part), the other channel's power, and what the filter keeps."""
+    product, powers = _product(stem, other), (_power(stem), _power(other))
+    if siblings is None or siblings_other is None:
+        return torch.stack([product[0], powers[1], powers[0]])
+    own, covariance = _covariance(powers, product)
+    beside = _power(siblings), _power(siblings_other)
+    rest, covariance_of_rest = _covariance(beside, _product(siblings, siblings_other))
+    first = _product(_sum(stem, siblings), stem)
+    second = _product(_sum(other, siblings_other), stem)
+    return torch.stack([product[0], powers[1], _kept(own, covariance, rest, covariance_of_rest, first, second)])
+
+
+def _kept(
+    own: Tensor, covariance: tuple[Tensor, ...], rest: Tensor, covariance_of_rest: tuple[Tensor, ...],
+    first: _Parts, second: _Parts,
+) -> Tensor:  # fmt: skip
+    """Real part of the filtered stem times the stem conjugated.
+
+    With C and v the covariance of each source at a bin and its power at a frame, and x the sum of both sources, this is
+    ``Re(v C (v C + v_rest C_rest)^-1 x stem*)`` of the first channel, written out; ``first`` and ``second`` are the
+    channels of ``x stem*``.
+    """
+    a, d, b_real, b_imag = covariance
+    p, q, g_real, g_imag = covariance_of_rest
+    load, load_rest = _LOADING / 2 * (a + d), _LOADING / 2 * (p + q)
+    left = torch.addcmul(own * (a + load) + _EPS, rest, p + load_rest)
+    right = torch.addcmul(own * (d + load) + _EPS, rest, q + load_rest)
+    real = torch.addcmul(own * b_real, rest, g_real)
+    imag = torch.addcmul(own * b_imag, rest, g_imag)
+    kept = a * (right * first[0] - real * second[0] + imag * second[1])
+    kept += left * (b_real * second[0] - b_imag * second[1])
+    kept -= b_real * (real * first[0] + imag * first[1])
+    kept += b_imag * (real * first[1] - imag * first[0])
+    return kept * own / (left * right - real.square() - imag.square())
+
+
+def _covariance(powers: _Parts, product: _Parts) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Power over time, and relative to it per bin: the power of each channel, and their product's two parts."""
+    mean = (powers[0] + powers[1]) / 2
+    total = mean.sum(-1, keepdim=True) + _EPS
+    return mean, tuple(part.sum(-1, keepdim=True) / total for part in (*powers, *product))
+
+
+def _parts(spectrum: Tensor) -> _Parts:
+    return spectrum.real.contiguous(), spectrum.imag.contiguous()
+
+
+def _power(one: _Parts) -> Tensor:
+    return torch.addcmul(one[0].square(), one[1], one[1])
+
+
+def _sum(one: _Parts, two: _Parts) -> _Parts:
+    return one[0] + two[0], one[1] + two[1]
+
+
+def _product(one: _Parts, two: _Parts) -> _Parts:
+    """One times the conjugate of the other."""
+    real = torch.addcmul(one[0] * two[0], one[1], two[1])
+    return real, torch.addcmul(one[1] * two[0], one[0], two[1], value=-1.0)
