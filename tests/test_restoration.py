@@ -15,6 +15,7 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from peft import LoraConfig
 from tiny_base import tiny_base as tiny_base
 from tiny_base import tiny_condition, tiny_model
+from torch import nn
 
 from stemprover.errors import ModelError
 from stemprover.models import Models
@@ -28,6 +29,7 @@ from stemprover.restoration.controlnet import PhaseAwareZeroConv
 from stemprover.restoration.pipeline import StemRestorationPipeline
 from stemprover.restoration.weights import load_base, load_pipeline, save_base
 from stemprover.spectral.spec import SPEC
+from stemprover.training.restoration import grown
 
 STEPS = (1, 4, 16)
 BATCH = 2
@@ -248,6 +250,23 @@ def test_control_image_holds_what_its_channels_are_called(condition: Condition) 
     assert (channels["has_siblings"] == 1).all()
     assert channels["level_difference"].abs().max() <= 1.0
     assert ((condition.coherence >= 0) & (condition.coherence <= 1)).all()
+
+
+def test_a_base_that_knew_fewer_control_channels_grows_and_does_what_it_did(condition: Condition) -> None:
+    model = tiny_model()
+    known = 10 * SPEC.patch**2
+    first = nn.Conv2d(known, 16, 1)
+    model.controlnet.controlnet_cond_embedding = first
+    before = dataclasses.replace(condition, control=condition.control[:, :10])
+    with torch.no_grad():
+        tokens = model.tokens(before)
+        did = model.residuals(before, tokens)
+        does = grown(model).residuals(condition, tokens)
+    assert model.controlnet.config.conditioning_channels == len(CONTROL_CHANNELS) * SPEC.patch**2
+    assert not model.controlnet.controlnet_cond_embedding.weight[:, known:].any()
+    for old, new in zip((*did[0], did[1]), (*does[0], does[1]), strict=True):
+        assert torch.allclose(old, new, atol=1e-5)
+    assert grown(model).controlnet.controlnet_cond_embedding is model.controlnet.controlnet_cond_embedding
 
 
 def test_tokens_of_unknown_names_are_those_of_the_nearest_ancestor() -> None:

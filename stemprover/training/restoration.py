@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stemprover.restoration.conditioning import TokenConditioner
-from stemprover.restoration.control import Condition, control_image, phase_coherence
+from stemprover.restoration.control import CONTROL_CHANNELS, Condition, control_image, phase_coherence
 from stemprover.restoration.controlnet import RestorationControlNet
 from stemprover.restoration.model import NOISE, RestorationModel
 from stemprover.restoration.unet import RestorationUNet
@@ -18,6 +18,7 @@ from stemprover.spectral.bands import band_magnitude, to_bins
 from stemprover.spectral.codec import band_gain, decode, encode, to_image
 from stemprover.spectral.phase import BandFeatures, band_features
 from stemprover.spectral.spatial import spatial_features
+from stemprover.spectral.spec import SPEC
 from stemprover.spectral.stft import power, stft
 from stemprover.training.dataset import Batch
 from stemprover.training.losses import gain_error_ratio, scaled_gain_error_ratio
@@ -32,15 +33,16 @@ def new_model() -> RestorationModel:
 
 
 def grown(model: RestorationModel) -> RestorationModel:
-    """A base that knew fewer control channels, with zeros for those that came later: it does what it did."""
-    embedding = model.controlnet.controlnet_cond_embedding
-    wider = new_model()
-    weights = model.state_dict()
-    name = "controlnet.controlnet_cond_embedding.weight"
-    later = wider.controlnet.controlnet_cond_embedding.in_channels - embedding.in_channels
-    weights[name] = functional.pad(weights[name], (0, 0, 0, 0, 0, later))
-    wider.load_state_dict(weights)
-    return wider
+    """Let a base that knew fewer control channels take all of them, with zeros for those that came later: in place."""
+    controlnet = model.controlnet
+    old, wanted = controlnet.controlnet_cond_embedding, len(CONTROL_CHANNELS) * SPEC.patch**2
+    if old.in_channels < wanted:
+        new = nn.Conv2d(wanted, old.out_channels, 1)
+        weights = {"weight": functional.pad(old.weight, (0, 0, 0, 0, 0, wanted - old.in_channels)), "bias": old.bias}
+        new.load_state_dict(weights)
+        controlnet.controlnet_cond_embedding = new.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        controlnet.register_to_config(conditioning_channels=wanted)
+    return model
 
 
 def condition_of(
