@@ -32,6 +32,9 @@ _SPLITS = {"train": 0, "validation": 1}
 CACHE = "cache"
 _CHUNK = 20
 _BEST_SDR_DB = 32.0
+_SIMULATED = ("mask", "waveform", "controlled")
+_ATTEMPTS = 6
+_SILENT = 0.06
 _PEAK = 0.98
 
 
@@ -170,8 +173,11 @@ def make_pair(
 ) -> tuple[PairAudio, dict[str, object]]:
     """Make one pair in memory: its audio and labels, and its line of the manifest without files."""
     kind = str(rng.choice(KINDS, p=np.array(recipe.shares) / sum(recipe.shares)))
-    kind, scene, mixture, errors = _draw(kind, library, rng, recipe, separators)
-    errors = _scale(scene.target, errors, rng)
+    for _ in range(_ATTEMPTS):  # a weak separator may say nothing, which is nothing to repair
+        precise, scene, mixture, errors = _draw(kind, library, rng, recipe, separators)
+        if loudness(add([scene.target, *errors.values()])) > _SILENT * loudness(scene.target):
+            break
+    errors = _scale(scene.target, errors, rng, real=precise not in _SIMULATED)
     artifact = add([scene.target, *errors.values()])
     peak = max(float(np.abs(audio).max()) for audio in (scene.target, artifact, mixture))
     gain = np.float32(min(1.0, _PEAK / max(peak, 1e-9)))
@@ -180,7 +186,7 @@ def make_pair(
     description: dict[str, object] = {
         "song": scene.song,
         "stem": scene.stem_class,
-        "separator": kind,
+        "separator": precise,
         "has_siblings": bool(rng.random() >= recipe.blind),
         "sdr_db": None if sdr is None else round(sdr, 3),
         "severity": 0.0 if sdr is None else round(float(severity_of(sdr)), 4),
@@ -200,9 +206,13 @@ def _draw(
     if kind == "neural":
         scene, kind, errors = draw_separated(library, separators, samples, rng)
         return kind, scene, scene.mixture, errors
-    scene = draw_scene(library, samples, rng, "vocals" if kind == "dtln" else None)
+    voice = kind == "dtln" and rng.random() < 0.7
+    stem_class = "vocals" if voice else "instrumental" if kind == "dtln" else None
+    scene = draw_scene(library, samples, rng, stem_class)
     if kind == "dtln" and library.dtln is not None:
         estimate = separate_with_dtln(library.dtln, scene.mixture)
+        if not voice:
+            estimate = scene.mixture - estimate
         return kind, scene, scene.mixture, errors_of_estimate(scene, estimate, scene.mixture)
     kind, errors = _degrade(kind, scene, rng, recipe)
     return kind, scene, scene.mixture, errors
@@ -234,14 +244,18 @@ def _larsnet(library: Library, samples: int, rng: np.random.Generator) -> tuple[
     return scaled, mixture * level, errors_of_estimate(scaled, estimate * level, mixture * level)
 
 
-def _scale(target: np.ndarray, errors: Errors, rng: np.random.Generator) -> Errors:
-    """Shrink the errors of about half of the pairs, and of all very bad ones, so that SDR spreads over 0 to 30 dB."""
+def _scale(target: np.ndarray, errors: Errors, rng: np.random.Generator, real: bool) -> Errors:
+    """Shrink the errors of some pairs, and of all very bad ones, so that SDR spreads over 0 to 30 dB.
+
+    Most that a real separator said stays as it is, down to -8 dB: its errors are of one kind, which no scale of
+    them is. Simulated errors have no right scale.
+    """
     error = loudness(add(errors.values())) if errors else 0.0
     if error == 0.0:
         return {}
     sdr = 20 * float(np.log10(loudness(target) / error))
     wanted = rng.uniform(max(sdr, 0.0), max(_BEST_SDR_DB, sdr + 1))
-    if sdr > -3.0 and rng.random() < 0.4:
+    if sdr > (-8.0 if real else -3.0) and rng.random() < (0.75 if real else 0.4):
         return errors
     factor = np.float32(10 ** ((sdr - wanted) / 20))
     return {cause: audio * factor for cause, audio in errors.items()}

@@ -1,4 +1,4 @@
-"""Classical separators as a source of real artifacts: harmonic-percussive, repetition-based and NMF."""
+"""Classical separators as a source of real artifacts: by duration, repetition, factors, rank and stereo position."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ _TINY = 1e-9
 
 
 def separate_classically(method: str, scene: Scene, rng: np.random.Generator) -> Errors:
-    """Separate the scene's mixture with ``hpss``, ``repet`` or ``nmf``; returns the errors by cause."""
+    """Separate the scene's mixture with one of ``CLASSICAL``; returns the errors by cause."""
     target, siblings = spectra(scene, SPEC)
     mixture = target + sum(siblings.values()) if siblings else target
-    magnitude = mixture.abs().mean(0)
-    wanted = target.abs().mean(0)
-    mask = torch.from_numpy(_METHODS[method](magnitude.numpy(), wanted.numpy(), rng)).clamp(0, 1)
-    return errors_of_mask(mask[None].to(torch.float32), target, siblings, scene.target.shape[-1])
+    if method in _MONAURAL:
+        mask = _MONAURAL[method](mixture.abs().mean(0).numpy(), target.abs().mean(0).numpy(), rng)
+    else:
+        mask = azimuth(mixture.numpy(), target.numpy(), rng)
+    gain = torch.from_numpy(mask[None]).clamp(0, 1).to(torch.float32)
+    return errors_of_mask(gain, target, siblings, scene.target.shape[-1])
 
 
 def hpss(magnitude: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -63,6 +65,35 @@ def nmf(magnitude: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> 
     return _ratio(kept, spectra_[:, ~chosen] @ gains[~chosen], 1.0)
 
 
+def rpca(magnitude: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Robust principal components (Huang et al. 2012): what has low rank accompanies, what is sparse sings."""
+    weight = float(rng.choice([0.7, 1.0, 1.5])) / np.sqrt(max(magnitude.shape))
+    norm = float(np.linalg.norm(magnitude, 2))
+    multiplier, penalty = magnitude / max(norm, np.abs(magnitude).max() / weight), 1.25 / (norm + _TINY)
+    sparse = np.zeros_like(magnitude)
+    for _ in range(12):
+        left, values, right = np.linalg.svd(magnitude - sparse + multiplier / penalty, full_matrices=False)
+        low = (left * np.maximum(values - 1 / penalty, 0)) @ right
+        rest = magnitude - low + multiplier / penalty
+        sparse = np.sign(rest) * np.maximum(np.abs(rest) - weight / penalty, 0)
+        multiplier = multiplier + penalty * (magnitude - low - sparse)
+        penalty *= 1.5
+    return _closer(_ratio(np.abs(sparse), np.abs(low), float(rng.choice([1, 2]))), magnitude, wanted)
+
+
+def azimuth(mixture: np.ndarray, target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Keep what sounds from the target's direction (after Barry et al. 2004, ADRess); spectra ``[2, bins, frames]``."""
+    angle = np.arctan2(np.abs(mixture[1]), np.abs(mixture[0]))
+    seen = np.arctan2(np.abs(target[1]), np.abs(target[0]))
+    counts, edges = np.histogram(seen, bins=41, range=(0, np.pi / 2), weights=np.square(np.abs(target)).sum(0))
+    main = edges[counts.argmax()] + (edges[1] - edges[0]) / 2
+    width = float(rng.choice([0.06, 0.12, 0.25]))
+    mask: np.ndarray = np.exp(-np.square((angle - main) / width))
+    if rng.random() < 0.5:  # what is out of phase comes from nowhere
+        mask = mask * np.clip(np.cos(np.angle(mixture[0] * mixture[1].conj())), 0, 1)
+    return mask
+
+
 def _median(magnitude: np.ndarray, axis: int, length: int) -> np.ndarray:
     size = (length, 1) if axis == 0 else (1, length)
     filtered: np.ndarray = ndimage.median_filter(magnitude, size=size, mode="nearest")
@@ -82,9 +113,10 @@ def _closer(mask: np.ndarray, magnitude: np.ndarray, wanted: np.ndarray) -> np.n
     return mask if first <= second else 1 - mask
 
 
-_METHODS: Mapping[str, Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]] = {
+_MONAURAL: Mapping[str, Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]] = {
     "hpss": hpss,
     "repet": repet,
     "nmf": nmf,
+    "rpca": rpca,
 }
-CLASSICAL = tuple(_METHODS)
+CLASSICAL = (*_MONAURAL, "azimuth")

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -122,57 +122,90 @@ def fit(
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     torch.set_flush_denormal(True)  # fading tails hold denormal numbers, with which a step takes ten times as long
-    accelerator = Accelerator(mixed_precision=recipe.precision, log_with="tensorboard", project_dir=str(out))
-    accelerator.init_trackers("logs")
-    model = task.trainable()
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(
-        parameters, recipe.learning_rate, (0.9, 0.99), weight_decay=recipe.weight_decay, fused=True
+    accelerator = Accelerator(
+        mixed_precision=recipe.precision,
+        cpu=not torch.accelerator.is_available(),  # without it, processes on CPUs would not find each other
+        log_with="tensorboard",
+        project_dir=str(out),
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, recipe))
-    model, optimiser, schedule = accelerator.prepare(model, optimiser, schedule)
+    accelerator.init_trackers("logs")
+    model = task.trainable().to(accelerator.device)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    # Tasks call parts of the model, past the wrapper that would share gradients between processes; so it is not
+    # prepared, and _share does it.
+    optimiser = accelerator.prepare(
+        torch.optim.AdamW(parameters, recipe.learning_rate, (0.9, 0.99), weight_decay=recipe.weight_decay, fused=True)
+    )
     average = EMAModel(parameters, decay=recipe.ema, use_ema_warmup=True, power=0.75)
     average.to(accelerator.device)
-    accelerator.register_for_checkpointing(average)
-    start = _resume(accelerator, out)
-    for group in optimiser.param_groups:  # a run that was prolonged has another rate here than the one that was saved
-        group["lr"] = recipe.learning_rate * _rate(start, recipe)
+    accelerator.register_for_checkpointing(model, average)
     last_save = time.monotonic()
-    for step in range(start, recipe.steps):
-        generator = torch.Generator().manual_seed((recipe.seed << 32) + step)
+    for step in range(_resume(accelerator, out), recipe.steps):
+        draw = step * accelerator.num_processes + accelerator.process_index
+        generator = torch.Generator().manual_seed((recipe.seed << 32) + draw)
         with accelerator.autocast():
-            loss, figures = task.loss(train.batch(step), generator)
+            loss, figures = task.loss(_on(accelerator.device, train.batch(draw)), generator)
         if not torch.isfinite(loss):
             raise TrainingError("a finite loss", f"{loss.item()} at step {step}", "lower the learning rate")
         accelerator.backward(loss)
+        _share(accelerator, parameters)
         accelerator.clip_grad_norm_(parameters, recipe.clip_norm)
+        for group in optimiser.param_groups:
+            group["lr"] = recipe.learning_rate * _rate(step, recipe)
         optimiser.step()
-        schedule.step()
         optimiser.zero_grad()
         average.step(parameters)
         _record(accelerator, out, {"step": step, "loss": loss.item(), **figures}, log, every=20)
         done = step + 1
         if validation is not None and (done % recipe.validate_every == 0 or done == recipe.steps):
-            figures = _validate(task, validation, recipe.validation_batches, average, parameters)
+            here = (_on(accelerator.device, validation.batch(k)) for k in range(recipe.validation_batches))
+            figures = _validate(task, here, average, parameters)
             _record(accelerator, out, {"step": done, **figures}, log)
-        if done == round(recipe.early * recipe.steps):
+        if done == round(recipe.early * recipe.steps) and accelerator.is_main_process:
             with _averaged(average, parameters):
                 task.save(out / "early")
-        if time.monotonic() - last_save > 60 * recipe.checkpoint_minutes or done == recipe.steps:
+        if done == recipe.steps or _any(accelerator, time.monotonic() - last_save > 60 * recipe.checkpoint_minutes):
             _checkpoint(accelerator, out, done)
             last_save = time.monotonic()
     average.copy_to(parameters)
-    task.save(out / "final")
+    if accelerator.is_main_process:
+        task.save(out / "final")
     accelerator.end_training()
     return out / "final"
 
 
+def _on(device: torch.device, batch: _Batch) -> _Batch:
+    """A batch, a tensor or a dataclass with tensors, on the device that trains."""
+    if isinstance(batch, Tensor):
+        return batch.to(device)
+    held = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
+    return dataclasses.replace(batch, **{name: one.to(device) for name, one in held.items() if isinstance(one, Tensor)})
+
+
+def _share(accelerator: Accelerator, parameters: list[nn.Parameter]) -> None:
+    """Average the gradients over the processes, as one message."""
+    if accelerator.num_processes == 1:
+        return
+    for parameter in parameters:
+        if parameter.grad is None:  # what this process's items did not use, another's may have
+            parameter.grad = torch.zeros_like(parameter)
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    message = accelerator.reduce(torch.cat([gradient.flatten() for gradient in gradients]), "mean")
+    for gradient, mean in zip(gradients, message.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+def _any(accelerator: Accelerator, here: bool) -> bool:
+    """Whether it is so in any process: their clocks differ, and all must do the same."""
+    return bool(accelerator.reduce(torch.tensor(float(here), device=accelerator.device), "sum") > 0)
+
+
 def _validate(
-    task: Task[_Batch], batches: Batches[_Batch], count: int, average: EMAModel, parameters: list[nn.Parameter]
+    task: Task[_Batch], batches: Iterable[_Batch], average: EMAModel, parameters: list[nn.Parameter]
 ) -> dict[str, float]:
-    """Average the validation figures of the first batches under the averaged weights."""
+    """Average the validation figures of some batches under the averaged weights."""
     with _averaged(average, parameters), torch.no_grad():
-        rows = [task.validate(batches.batch(index)) for index in range(count)]
+        rows = [task.validate(batch) for batch in batches]
     return {f"val/{name}": sum(row[name] for row in rows) / len(rows) for name in rows[0]}
 
 
@@ -197,6 +230,9 @@ def _checkpoint(accelerator: Accelerator, out: Path, step: int) -> None:
     """Write beside the old checkpoint, then swap: a kill in between leaves the old one."""
     fresh, current, old = out / "checkpoint.new", out / "checkpoint", out / "checkpoint.old"
     accelerator.save_state(str(fresh), safe_serialization=True)
+    accelerator.wait_for_everyone()
+    if not accelerator.is_main_process:
+        return
     (fresh / "step.json").write_text(json.dumps({"step": step}))
     if current.exists():
         current.replace(old)
@@ -212,7 +248,7 @@ def _remove(folder: Path) -> None:
 
 
 def _record(accelerator: Any, out: Path, figures: Mapping[str, float], log: Log | None, every: int = 1) -> None:
-    if int(figures["step"]) % every:
+    if int(figures["step"]) % every or not accelerator.is_main_process:
         return
     accelerator.log({k: v for k, v in figures.items() if k != "step"}, step=int(figures["step"]))
     with (out / "log.jsonl").open("a", encoding="utf-8") as file:

@@ -93,7 +93,7 @@ def phase_coherence(estimate: Tensor, clean: Tensor) -> Tensor:
     """
     weight = clean.abs() ** SPEC.exponent * perceptual_weight().to(clean.real)
     phase, target = unit(estimate), unit(clean)
-    total = torch.zeros(clean.shape[0])
+    total = torch.zeros(clean.shape[0], device=clean.device)
     for dim in (-1, -2):
         step, want = _phase_steps(phase, dim), _phase_steps(target, dim)
         heavy = torch.narrow(weight, dim, 1, weight.shape[dim] - 1)
@@ -110,9 +110,9 @@ def _phase_steps(phase: Tensor, dim: int) -> Tensor:
 
 def multi_resolution(estimate: Tensor, clean: Tensor, degraded: Tensor) -> Tensor:
     """Compressed magnitude error of audio ``[batch, samples]`` at a short and a long STFT, relative to the input's."""
-    total = torch.zeros(clean.shape[0])
+    total = torch.zeros(clean.shape[0], device=clean.device)
     for n_fft, hop in _RESOLUTIONS:
-        window = torch.hann_window(n_fft)
+        window = torch.hann_window(n_fft, device=clean.device)
         want, have, was = (
             torch.stft(audio, n_fft, hop, window=window, return_complex=True).abs().clamp_min(1e-5) ** SPEC.exponent
             for audio in (clean, estimate, degraded)

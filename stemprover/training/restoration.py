@@ -62,7 +62,7 @@ def condition_of(
     artifacts = tuple(artifact or name for name in batch.artifacts)
     if generator is not None:
         count = len(batch.stems)
-        scale = 1.0 + 0.2 * torch.randn(count, generator=generator)
+        scale = (1.0 + 0.2 * torch.randn(count, generator=generator)).to(severity)
         severity = (severity * scale[:, None, None]).clamp(0.0, 1.0)
         overall = (overall * scale).clamp(0.0, 1.0)
         if artifact is None:
@@ -98,7 +98,7 @@ class RestorationTask:
         """Error of the predicted image and of the stem it gives with the input's phase, both relative to the input."""
         stem, clean, features, condition = self._prepare(batch, generator)
         degraded = encode(condition.image)
-        with torch.autocast("cpu", enabled=False):
+        with torch.autocast(stem.device.type, enabled=False):
             wanted = to_image(band_magnitude(power(clean)), features.level)
         target = encode(wanted.unsqueeze(1)) - degraded
         count = degraded.shape[0]
@@ -107,16 +107,16 @@ class RestorationTask:
             torch.rand(count, generator=generator) < 0.65,
             torch.ones(count),
             0.05 + 0.95 * torch.rand(count, generator=generator),
-        )
+        ).to(degraded)
         loudness = NOISE * torch.rand(count, 1, 1, 1, generator=generator)
-        noise = loudness * torch.randn(degraded.shape, generator=generator)
+        noise = (loudness * torch.randn(degraded.shape, generator=generator)).to(degraded)
         sample = degraded + (1.0 - sigma)[:, None, None, None] * target + sigma[:, None, None, None] * noise
         predicted = self._predict(sample, sigma, condition)
         # Squares, because one step is to give the conditional mean: an absolute error's optimum is the median, which is
         # "no change" wherever an artifact is less likely than not.
         before = target.square().mean((1, 2, 3))
         image = ((predicted - target).square().mean((1, 2, 3)) / (before + 0.003)).mean()
-        with torch.autocast("cpu", enabled=False):
+        with torch.autocast(stem.device.type, enabled=False):
             gain = _applied(features.image, decode(degraded + predicted).squeeze(1), batch.region)
             ratio = gain_error_ratio(gain, clean, stem).mean()
             scaled = scaled_gain_error_ratio(gain, clean, stem).mean()
@@ -127,7 +127,7 @@ class RestorationTask:
         """One-step gain of SDR and of 1 + SI-SDR in dB, share improved and harmed, change of the image's error."""
         stem, clean, features, condition = self._prepare(batch, None)
         degraded = encode(condition.image)
-        predicted = self._predict(degraded, torch.ones(degraded.shape[0]), condition)
+        predicted = self._predict(degraded, degraded.new_ones(degraded.shape[0]), condition)
         restored = decode(degraded + predicted).squeeze(1)
         applied = _applied(features.image, restored, batch.region)
         gain = -10.0 * gain_error_ratio(applied, clean, stem)
@@ -149,7 +149,7 @@ class RestorationTask:
     def _prepare(
         self, batch: Batch, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor, BandFeatures, Condition]:
-        with torch.autocast("cpu", enabled=False):
+        with torch.autocast(batch.clean.device.type, enabled=False):
             stem, clean, siblings = stft(torch.stack([batch.degraded, batch.clean, batch.siblings])).unbind()
             features = band_features(stem, siblings)
             return stem, clean, features, condition_of(batch, stem, siblings, features, generator, self.artifact)

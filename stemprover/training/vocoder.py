@@ -51,7 +51,7 @@ class VocoderTask:
         """SDR and SI-SDR gain, compressed magnitudes at two more resolutions, phase steps."""
         blend = self.base is None or torch.rand(1, generator=generator).item() < 0.15
         stem, clean, request = self._request(batch, generator if blend else None)
-        with torch.autocast("cpu", enabled=False):
+        with torch.autocast(batch.clean.device.type, enabled=False):
             spectrum = stem + (self.vocoder.mix(request) - stem) * to_bins(batch.region)
             ratios = torch.stack([error_ratio(spectrum, clean, stem), scaled_error_ratio(spectrum, clean, stem)])
             ratio = ratios.mean()
@@ -87,11 +87,11 @@ class VocoderTask:
 
     def _request(self, batch: Batch, generator: torch.Generator | None) -> tuple[Tensor, Tensor, VocoderInput]:
         with torch.no_grad():
-            with torch.autocast("cpu", enabled=False):
+            with torch.autocast(batch.clean.device.type, enabled=False):
                 stem, clean, siblings = stft(torch.stack([batch.degraded, batch.clean, batch.siblings])).unbind()
                 features = band_features(stem, siblings)
             if self.base is None or generator is not None:
-                with torch.autocast("cpu", enabled=False):
+                with torch.autocast(batch.clean.device.type, enabled=False):
                     target = to_image(band_magnitude(power(clean)), features.level)
                 restored = blended_image(features.image, target, generator)
             else:
@@ -111,10 +111,11 @@ class VocoderTask:
         base: RestorationModel, batch: Batch, stem: Tensor, siblings: Tensor, features: BandFeatures
     ) -> Tensor:
         """One-step restoration."""
+        base.to(stem.device)
         condition = condition_of(batch, stem, siblings, features, None)
         degraded = encode(condition.image)
         tokens = base.tokens(condition)
-        sigma = torch.ones(degraded.shape[0])
+        sigma = degraded.new_ones(degraded.shape[0])
         predicted = base.difference(degraded, sigma, tokens, base.residuals(condition, tokens)).float()
         return decode(degraded + predicted).squeeze(1)
 
@@ -127,8 +128,8 @@ def blended_image(degraded: Tensor, clean: Tensor, generator: torch.Generator | 
     if generator is None:
         return degraded + 0.6 * (clean - degraded)
     count, bands, frames = degraded.shape
-    way = torch.rand(count, 1, 1, generator=generator)
-    coarse = torch.randn(count, 1, bands // 8, frames // 8, generator=generator)
+    way = torch.rand(count, 1, 1, generator=generator).to(degraded)
+    coarse = torch.randn(count, 1, bands // 8, frames // 8, generator=generator).to(degraded)
     errors = functional.interpolate(coarse, (bands, frames), mode="bilinear").squeeze(1)
-    spread = 0.02 * torch.rand(count, 1, 1, generator=generator)
+    spread = 0.02 * torch.rand(count, 1, 1, generator=generator).to(degraded)
     return (degraded + way * (clean - degraded) + spread * errors * degraded.sqrt()).clamp_min(0.0)
