@@ -20,7 +20,7 @@ from stemprover.spectral.codec import from_image
 from stemprover.spectral.overlap import OverlapAdd
 from stemprover.spectral.phase import BandFeatures, band_features
 from stemprover.spectral.segments import Segment
-from stemprover.spectral.spatial import spatial_features
+from stemprover.spectral.spatial import spatial_features, swapped
 from stemprover.spectral.spec import SPEC
 from stemprover.spectral.stft import stft
 from stemprover.stems import Stem, StemSet
@@ -210,7 +210,7 @@ class Renderer:
         self, windows: Sequence[_Window], stem: Tensor, siblings: Tensor | None, features: BandFeatures
     ) -> Condition:
         channels = self.stem.format.channels
-        other, siblings_other = (_swapped(stem), _swapped(siblings)) if channels == 2 else (None, None)
+        other, siblings_other = (swapped(stem), swapped(siblings)) if channels == 2 else (None, None)
         spatial = spatial_features(stem, siblings, other, siblings_other, features)
         severity = self._maps(windows, lambda _, item: item.severity)
         strongest = [max(window.items, key=_weight) for window in windows for _ in range(channels)]
@@ -240,11 +240,6 @@ class Renderer:
         around = self.stem.read(where.start - self._silence, where.stop + self._silence)
         kept: np.ndarray = difference * silence_gate(around, self._silence)[:, self._silence : -self._silence]
         return kept
-
-
-def _swapped(spectra: Tensor | None) -> Tensor | None:
-    """The other channel of each channel of stereo pairs ``[2 * pairs, ...]``."""
-    return None if spectra is None else torch.unflatten(spectra, 0, (-1, 2)).flip(1).flatten(0, 1)
 
 
 def _weight(item: PlanItem) -> float:

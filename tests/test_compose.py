@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stemprover.data import fluidsynth
-from stemprover.data.build import Recipe, build_pairs
+from stemprover.data.build import build_pairs
 from stemprover.data.compose import compose
+from stemprover.data.degrade import Recipe
 from stemprover.data.export import write_songs
 from stemprover.data.fluidsynth import find_soundfont, render_midi_song, write_midi
 from stemprover.data.library import open_libraries, open_library

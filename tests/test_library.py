@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from stemprover.data.build import Recipe, make_pair
+from stemprover.data.degrade import Recipe, make_pair
 from stemprover.data.library import Library, open_library, stem_class_of_sample
 from stemprover.data.scenes import draw_kit_scene, draw_scene, loudness
 from stemprover.data.separators import add, errors_of_estimate

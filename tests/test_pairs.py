@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stemprover.data.build import Built, Recipe, build_pairs
+from stemprover.data.build import Built, build_pairs
+from stemprover.data.degrade import Recipe
 from stemprover.data.export import write_songs
 from stemprover.data.labels import sdr_db
 from stemprover.data.pairs import MANIFEST, Pair, PairAudio, check, load, read_manifest, write_pair

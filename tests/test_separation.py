@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from stemprover.data.build import Recipe, build_pairs, make_pair
+from stemprover.data.build import build_pairs
+from stemprover.data.degrade import Recipe, make_pair
 from stemprover.data.export import write_songs
 from stemprover.data.library import Library, open_library
 from stemprover.data.neural import draw_separated, renormalise

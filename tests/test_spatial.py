@@ -8,7 +8,7 @@ from torch import Tensor
 
 from stemprover.spectral.bands import band_matrix
 from stemprover.spectral.phase import band_features
-from stemprover.spectral.spatial import SpatialFeatures, spatial_features
+from stemprover.spectral.spatial import SpatialFeatures, spatial_features, swapped
 from stemprover.spectral.spec import SPEC
 from stemprover.spectral.stft import stft
 
@@ -22,9 +22,8 @@ def noise(seed: int, channels: int = 2) -> Tensor:
 def features(stem: Tensor, siblings: Tensor | None) -> SpatialFeatures:
     """Of both channels of stereo audio ``[2, samples]``."""
     spectra = [None if audio is None else stft(audio) for audio in (stem, siblings)]
-    swapped = [None if spectrum is None else spectrum.flip(0) for spectrum in spectra]
     assert spectra[0] is not None
-    return spatial_features(spectra[0], spectra[1], *swapped, band_features(spectra[0], spectra[1]))
+    return spatial_features(spectra[0], spectra[1], *map(swapped, spectra), band_features(spectra[0], spectra[1]))
 
 
 def panned(audio: Tensor, degrees: float) -> Tensor:
@@ -83,6 +82,14 @@ def test_a_lone_stem_has_no_spatial_gain_and_silence_has_nothing() -> None:
     silent = features(torch.zeros(2, SAMPLES), noise(9))
     for name in ("difference", "coherence", "gain"):
         assert not getattr(silent, name).any()
+
+
+def test_channels_change_places_within_their_pair() -> None:
+    left, right, second_left, second_right = pairs = torch.randn(4, 3, 2)
+    other = swapped(pairs)
+    assert other is not None
+    assert torch.equal(other, torch.stack([right, left, second_right, second_left]))
+    assert swapped(None) is None
 
 
 def test_neither_level_nor_what_else_is_in_the_batch_matters() -> None:

@@ -1,8 +1,8 @@
 """A program for ``test_training_processes.py``: fit a line, in one process or in several.
 
-    python training_processes.py OUT STEPS DRAWS
+    python training_processes.py OUT STEPS DRAWS [BREAKS_AT]
 
-Each step takes ``DRAWS`` of the numbered batches in this process.
+Each step takes ``DRAWS`` of the numbered batches in this process; at step ``BREAKS_AT`` it dies.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from stemprover.training.loop import Recipe, fit
 class Draws:
     """Batch ``index``: eight points near a line, several batches at a time."""
 
-    def __init__(self, together: int) -> None:
-        self.together = together
+    def __init__(self, together: int, breaks_at: int | None = None) -> None:
+        self.together, self.breaks_at = together, breaks_at
 
     def batch(self, index: int) -> Tensor:
+        if self.breaks_at is not None and index >= self.breaks_at:
+            raise KeyboardInterrupt
         return torch.cat([self._one(self.together * index + k) for k in range(self.together)])
 
     @staticmethod
@@ -59,7 +61,8 @@ class Line:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     out, steps, together = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    breaks_at = int(sys.argv[4]) if len(sys.argv) > 4 else None
     recipe = Recipe(
         steps, learning_rate=0.3, clip_norm=0.5, precision="no", checkpoint_minutes=0.0, validate_every=20, early=0.5
     )
-    fit(Line(), Draws(together), Draws(1), recipe, out)
+    fit(Line(), Draws(together, breaks_at), Draws(1), recipe, out)

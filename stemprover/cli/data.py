@@ -11,7 +11,7 @@ import click
 from stemprover.cli.data_import import import_recordings
 
 if TYPE_CHECKING:
-    from stemprover.data.build import Recipe
+    from stemprover.data.degrade import Recipe
 
 __all__ = ["data"]
 
@@ -58,7 +58,7 @@ def pairs(
     sources: tuple[Path, ...], out: Path, count: int, split: str, seed: int, jobs: int, separators: Path | None
 ) -> None:
     """Write pairs of clean and degraded stems of all kinds, with siblings and labels."""
-    from stemprover.data.build import Recipe
+    from stemprover.data.degrade import Recipe
 
     _build(sources, out, count, split, seed, jobs, Recipe(), separators)
 
@@ -70,7 +70,7 @@ def artifacts(
     sources: tuple[Path, ...], out: Path, count: int, split: str, seed: int, jobs: int, names: tuple[str, ...]
 ) -> None:
     """Write pairs with controlled artifacts: known kind, strength, time and band."""
-    from stemprover.data.build import Recipe
+    from stemprover.data.degrade import Recipe
 
     _build(sources, out, count, split, seed, jobs, Recipe.only("controlled", artifacts=names))
 
@@ -82,7 +82,7 @@ def separate(
     sources: tuple[Path, ...], out: Path, count: int, split: str, seed: int, jobs: int, separators: Path | None
 ) -> None:
     """Write pairs with real artifacts: what separators make of mixtures."""
-    from stemprover.data.build import Recipe
+    from stemprover.data.degrade import Recipe
 
     kinds = ("larsnet", "dtln", "classical", *(("neural",) if separators else ()))
     _build(sources, out, count, split, seed, jobs, Recipe.only(*kinds), separators)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -160,8 +161,9 @@ class _Training:
 
     @staticmethod
     def wrote(folder: Path) -> None:
-        """Say where the result is."""
-        click.echo(f"wrote {folder}")
+        """Say where the result is, in the first of several processes."""
+        if _first():
+            click.echo(f"wrote {folder}")
 
 
 @contextlib.contextmanager
@@ -175,8 +177,16 @@ def _training(name: str, recipe: Path | None) -> Iterator[_Training]:
 
     path = RECIPES / f"{name}.yaml" if recipe is None else recipe
     numbers = click.get_current_context().meta[_NUMBERS]
+    if not _first():
+        yield _Training(path, numbers, lambda _: None)
+        return
     with figures_log(name, read_recipe(path, numbers).steps) as log:
         yield _Training(path, numbers, log)
+
+
+def _first() -> bool:
+    """Whether this is the only process of a training, or the first that a launcher started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _base_folder(base: Path | None) -> Path:

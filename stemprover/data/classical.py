@@ -15,6 +15,7 @@ from stemprover.spectral.spec import SPEC
 __all__ = ["CLASSICAL", "separate_classically"]
 
 _TINY = 1e-9
+_RPCA_STEPS = 12
 
 
 def separate_classically(method: str, scene: Scene, rng: np.random.Generator) -> Errors:
@@ -66,12 +67,15 @@ def nmf(magnitude: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> 
 
 
 def rpca(magnitude: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Robust principal components (Huang et al. 2012): what has low rank accompanies, what is sparse sings."""
-    weight = float(rng.choice([0.7, 1.0, 1.5])) / np.sqrt(max(magnitude.shape))
+    """Robust principal components (Huang et al. 2012): what has low rank accompanies, what is sparse sings.
+
+    By inexact augmented Lagrange multipliers, with the constants of Lin, Chen and Ma (2010), for a few steps only.
+    """
+    weight = float(rng.choice([0.7, 1.0, 1.5]) / np.sqrt(max(magnitude.shape)))
     norm = float(np.linalg.norm(magnitude, 2))
-    multiplier, penalty = magnitude / max(norm, np.abs(magnitude).max() / weight), 1.25 / (norm + _TINY)
+    multiplier, penalty = magnitude / (max(norm, float(magnitude.max()) / weight) + _TINY), 1.25 / (norm + _TINY)
     sparse = np.zeros_like(magnitude)
-    for _ in range(12):
+    for _ in range(_RPCA_STEPS):
         left, values, right = np.linalg.svd(magnitude - sparse + multiplier / penalty, full_matrices=False)
         low = (left * np.maximum(values - 1 / penalty, 0)) @ right
         rest = magnitude - low + multiplier / penalty

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import secrets
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,6 @@ def _decode(path: Path, cache: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _save(path: Path, array: np.ndarray) -> None:
-    partial = path.with_suffix(".partial.npy")
+    partial = path.with_suffix(f".{secrets.token_hex(4)}.partial.npy")  # several processes may fill one cache
     np.save(partial, array)
     partial.replace(path)

@@ -11,14 +11,18 @@ from pathlib import Path
 import torch
 from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler
 from diffusers.utils import logging
+from torch import nn
+from torch.nn import functional
 
 from stemprover.errors import ModelError
 from stemprover.plugins.hashing import folder_sha256
+from stemprover.restoration.control import CONTROL_CHANNELS
+from stemprover.restoration.controlnet import RestorationControlNet
 from stemprover.restoration.model import RestorationModel
 from stemprover.restoration.pipeline import StemRestorationPipeline
 from stemprover.spectral.spec import SPEC
 
-__all__ = ["EMBEDDED_BASE", "forget_origin", "load_base", "load_pipeline", "save_base"]
+__all__ = ["EMBEDDED_BASE", "forget_origin", "grown", "load_base", "load_pipeline", "save_base"]
 
 EMBEDDED_BASE = Path(__file__).parent.parent / "weights" / "base"
 
@@ -65,10 +69,35 @@ def load_pipeline(
     if not isinstance(pipeline, StemRestorationPipeline):
         fix = "convert it: StemRestorationPipeline(unet, controlnet, scheduler, vae=...).save_pretrained(folder)"
         raise ModelError("a StemRestorationPipeline", type(pipeline).__name__, fix)
+    if pipeline.vae is None:
+        grown(pipeline.controlnet)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.unet.to(memory_format=torch.channels_last)
     pipeline.controlnet.to(memory_format=torch.channels_last)
     return pipeline
+
+
+def grown(controlnet: RestorationControlNet) -> RestorationControlNet:
+    """Let a ControlNet that knew fewer control channels take all of them, in place, and do what it did.
+
+    Channels are only ever added at the end; what comes later than the weights is given weights of zero.
+
+    Raises
+    ------
+    ModelError
+        If it knows more channels than there are: it is of a later version.
+    """
+    old, wanted = controlnet.controlnet_cond_embedding, len(CONTROL_CHANNELS) * SPEC.patch**2
+    if old.in_channels > wanted:
+        got = f"one with {old.in_channels // SPEC.patch**2}"
+        raise ModelError(f"a base with up to {len(CONTROL_CHANNELS)} control channels", got, "update stemprover")
+    if old.in_channels < wanted:
+        new = nn.Conv2d(wanted, old.out_channels, 1).to(old.weight)
+        padded = functional.pad(old.weight, (0, 0, 0, 0, 0, wanted - old.in_channels))
+        new.load_state_dict({"weight": padded, "bias": old.bias})
+        controlnet.controlnet_cond_embedding = new
+        controlnet.register_to_config(conditioning_channels=wanted)
+    return controlnet
 
 
 @contextlib.contextmanager

@@ -119,7 +119,7 @@ class HifiGanTask:
 
     def _distances(self, clean: Tensor) -> tuple[Tensor, Tensor]:
         spec = self.generator.mel
-        rows = resample(clean.double().numpy(), SPEC.sample_rate, spec.sample_rate)
+        rows = resample(clean.double().cpu().numpy(), SPEC.sample_rate, spec.sample_rate)
         audio = torch.from_numpy(rows).float().to(next(self.generator.parameters()).device)
         with torch.autocast(audio.device.type, enabled=False):
             made = self.generator(audio)

@@ -6,17 +6,20 @@ import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 import yaml
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from stemprover.errors import TrainingError
+from stemprover.training.checkpoint import load_checkpoint, save_checkpoint
+from stemprover.training.processes import any_of, on_device, share_gradients
 
 __all__ = ["Batches", "Log", "Recipe", "Task", "fit", "read_recipe"]
 
@@ -24,6 +27,7 @@ Log = Callable[[Mapping[str, float]], None]
 _Drawn = TypeVar("_Drawn", covariant=True)
 _Taken = TypeVar("_Taken", contravariant=True)
 _Batch = TypeVar("_Batch")
+_LOG_EVERY = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Recipe:
     Attributes
     ----------
     steps, batch_size : int
-        Optimiser steps and items per step.
+        Optimiser steps, and items per step and process.
     learning_rate, decay_share : float
         Peak rate after 100 steps of warm-up; the last ``decay_share`` of the steps falls linearly to zero.
     weight_decay, clip_norm, ema : float
@@ -119,139 +123,102 @@ def fit(
     Path
         ``out/final``, the folder that ``task.save`` wrote.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(recipe.seed)
-    torch.set_flush_denormal(True)  # fading tails hold denormal numbers, with which a step takes ten times as long
-    accelerator = Accelerator(
-        mixed_precision=recipe.precision,
-        cpu=not torch.accelerator.is_available(),  # without it, processes on CPUs would not find each other
-        log_with="tensorboard",
-        project_dir=str(out),
-    )
-    accelerator.init_trackers("logs")
-    model = task.trainable().to(accelerator.device)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    # Tasks call parts of the model, past the wrapper that would share gradients between processes; so it is not
-    # prepared, and _share does it.
-    optimiser = accelerator.prepare(
-        torch.optim.AdamW(parameters, recipe.learning_rate, (0.9, 0.99), weight_decay=recipe.weight_decay, fused=True)
-    )
-    average = EMAModel(parameters, decay=recipe.ema, use_ema_warmup=True, power=0.75)
-    average.to(accelerator.device)
-    accelerator.register_for_checkpointing(model, average)
+    run = _Run(task, recipe, out, log)
     last_save = time.monotonic()
-    for step in range(_resume(accelerator, out), recipe.steps):
-        draw = step * accelerator.num_processes + accelerator.process_index
-        generator = torch.Generator().manual_seed((recipe.seed << 32) + draw)
-        with accelerator.autocast():
-            loss, figures = task.loss(_on(accelerator.device, train.batch(draw)), generator)
-        if not torch.isfinite(loss):
-            raise TrainingError("a finite loss", f"{loss.item()} at step {step}", "lower the learning rate")
-        accelerator.backward(loss)
-        _share(accelerator, parameters)
-        accelerator.clip_grad_norm_(parameters, recipe.clip_norm)
-        for group in optimiser.param_groups:
-            group["lr"] = recipe.learning_rate * _rate(step, recipe)
-        optimiser.step()
-        optimiser.zero_grad()
-        average.step(parameters)
-        _record(accelerator, out, {"step": step, "loss": loss.item(), **figures}, log, every=20)
+    for step in range(run.resume(), recipe.steps):
+        run.step(step, train)
         done = step + 1
         if validation is not None and (done % recipe.validate_every == 0 or done == recipe.steps):
-            here = (_on(accelerator.device, validation.batch(k)) for k in range(recipe.validation_batches))
-            figures = _validate(task, here, average, parameters)
-            _record(accelerator, out, {"step": done, **figures}, log)
-        if done == round(recipe.early * recipe.steps) and accelerator.is_main_process:
-            with _averaged(average, parameters):
-                task.save(out / "early")
-        if done == recipe.steps or _any(accelerator, time.monotonic() - last_save > 60 * recipe.checkpoint_minutes):
-            _checkpoint(accelerator, out, done)
+            run.validate(done, validation)
+        if done == round(recipe.early * recipe.steps):
+            run.save(out / "early")
+        late = time.monotonic() - last_save > 60 * recipe.checkpoint_minutes
+        if done == recipe.steps or any_of(run.accelerator, late):
+            save_checkpoint(run.accelerator, run.model, out, done)
             last_save = time.monotonic()
-    average.copy_to(parameters)
-    if accelerator.is_main_process:
-        task.save(out / "final")
-    accelerator.end_training()
+    run.save(out / "final")
+    run.accelerator.end_training()
     return out / "final"
 
 
-def _on(device: torch.device, batch: _Batch) -> _Batch:
-    """A batch, a tensor or a dataclass with tensors, on the device that trains."""
-    if isinstance(batch, Tensor):
-        return batch.to(device)
-    held = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
-    return dataclasses.replace(batch, **{name: one.to(device) for name, one in held.items() if isinstance(one, Tensor)})
+class _Run(Generic[_Batch]):
+    """What a training run holds besides its task."""
 
+    def __init__(self, task: Task[_Batch], recipe: Recipe, out: Path, log: Log | None) -> None:
+        out.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(recipe.seed)
+        torch.set_flush_denormal(True)  # fading tails hold denormal numbers, with which a step takes ten times as long
+        self.task, self.recipe, self.out, self.log = task, recipe, out, log
+        self.accelerator = Accelerator(
+            mixed_precision=recipe.precision,
+            cpu=not torch.accelerator.is_available(),  # without it, processes on CPUs would not find each other
+            log_with="tensorboard",
+            project_dir=str(out),
+        )
+        self.accelerator.init_trackers("logs")
+        self.model = task.trainable().to(self.accelerator.device)
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimiser = self.accelerator.prepare(
+            torch.optim.AdamW(
+                self.parameters, recipe.learning_rate, (0.9, 0.99), weight_decay=recipe.weight_decay, fused=True
+            )
+        )
+        self.average = EMAModel(self.parameters, decay=recipe.ema, use_ema_warmup=True, power=0.75)
+        self.accelerator.register_for_checkpointing(self.average)
 
-def _share(accelerator: Accelerator, parameters: list[nn.Parameter]) -> None:
-    """Average the gradients over the processes, as one message."""
-    if accelerator.num_processes == 1:
-        return
-    for parameter in parameters:
-        if parameter.grad is None:  # what this process's items did not use, another's may have
-            parameter.grad = torch.zeros_like(parameter)
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    message = accelerator.reduce(torch.cat([gradient.flatten() for gradient in gradients]), "mean")
-    for gradient, mean in zip(gradients, message.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(mean.view_as(gradient))
+    def resume(self) -> int:
+        """Take up the checkpoint, if there is one; returns the step to go on with."""
+        start = load_checkpoint(self.accelerator, self.model, self.out)
+        self.average.to(self.accelerator.device)  # a checkpoint is read to the CPU
+        return start
 
+    def step(self, number: int, batches: Batches[_Batch]) -> None:
+        """Take one optimiser step; each process draws another batch."""
+        draw = number * self.accelerator.num_processes + self.accelerator.process_index
+        generator = torch.Generator().manual_seed((self.recipe.seed << 32) + draw)
+        with self.accelerator.autocast():
+            loss, figures = self.task.loss(on_device(batches.batch(draw), self.accelerator.device), generator)
+        if not torch.isfinite(loss):
+            raise TrainingError("a finite loss", f"{loss.item()} at step {number}", "lower the learning rate")
+        self.accelerator.backward(loss)
+        share_gradients(self.accelerator, self.parameters)
+        self.accelerator.clip_grad_norm_(self.parameters, self.recipe.clip_norm)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.recipe.learning_rate * _rate(number, self.recipe)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        self.average.step(self.parameters)
+        if number % _LOG_EVERY == 0:
+            self._record({"step": number, "loss": loss.item(), **figures})
 
-def _any(accelerator: Accelerator, here: bool) -> bool:
-    """Whether it is so in any process: their clocks differ, and all must do the same."""
-    return bool(accelerator.reduce(torch.tensor(float(here), device=accelerator.device), "sum") > 0)
+    def validate(self, done: int, batches: Batches[_Batch]) -> None:
+        """Record mean figures of the first batches under the averaged weights; the processes share them out."""
+        with self._averaged(), torch.no_grad():
+            mine = range(self.accelerator.process_index, self.recipe.validation_batches, self.accelerator.num_processes)
+            rows = [self.task.validate(on_device(batches.batch(k), self.accelerator.device)) for k in mine]
+        rows = gather_object(rows)
+        self._record({"step": done, **{f"val/{name}": sum(r[name] for r in rows) / len(rows) for name in rows[0]}})
 
+    def save(self, folder: Path) -> None:
+        """Write the released form of the averaged weights, once."""
+        if self.accelerator.is_main_process:
+            with self._averaged():
+                self.task.save(folder)
+        self.accelerator.wait_for_everyone()
 
-def _validate(
-    task: Task[_Batch], batches: Iterable[_Batch], average: EMAModel, parameters: list[nn.Parameter]
-) -> dict[str, float]:
-    """Average the validation figures of some batches under the averaged weights."""
-    with _averaged(average, parameters), torch.no_grad():
-        rows = [task.validate(batch) for batch in batches]
-    return {f"val/{name}": sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Put the averaged weights in place for a while."""
+        self.average.store(self.parameters)
+        self.average.copy_to(self.parameters)
+        yield
+        self.average.restore(self.parameters)
 
-
-@contextlib.contextmanager
-def _averaged(average: EMAModel, parameters: list[nn.Parameter]) -> Iterator[None]:
-    """Put the averaged weights in place for a while."""
-    average.store(parameters)
-    average.copy_to(parameters)
-    yield
-    average.restore(parameters)
-
-
-def _resume(accelerator: Accelerator, out: Path) -> int:
-    folder = out / "checkpoint"
-    if not (folder / "step.json").is_file():
-        return 0
-    accelerator.load_state(str(folder))
-    return int(json.loads((folder / "step.json").read_text())["step"])
-
-
-def _checkpoint(accelerator: Accelerator, out: Path, step: int) -> None:
-    """Write beside the old checkpoint, then swap: a kill in between leaves the old one."""
-    fresh, current, old = out / "checkpoint.new", out / "checkpoint", out / "checkpoint.old"
-    accelerator.save_state(str(fresh), safe_serialization=True)
-    accelerator.wait_for_everyone()
-    if not accelerator.is_main_process:
-        return
-    (fresh / "step.json").write_text(json.dumps({"step": step}))
-    if current.exists():
-        current.replace(old)
-    fresh.replace(current)
-    _remove(old)
-
-
-def _remove(folder: Path) -> None:
-    if folder.exists():
-        for path in sorted(folder.rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
-        folder.rmdir()
-
-
-def _record(accelerator: Any, out: Path, figures: Mapping[str, float], log: Log | None, every: int = 1) -> None:
-    if int(figures["step"]) % every or not accelerator.is_main_process:
-        return
-    accelerator.log({k: v for k, v in figures.items() if k != "step"}, step=int(figures["step"]))
-    with (out / "log.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps({k: round(float(v), 6) for k, v in figures.items()}) + "\n")
-    if log is not None:
-        log(figures)
+    def _record(self, figures: Mapping[str, float]) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        self.accelerator.log({k: v for k, v in figures.items() if k != "step"}, step=int(figures["step"]))
+        with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({k: round(float(v), 6) for k, v in figures.items()}) + "\n")
+        if self.log is not None:
+            self.log(figures)

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from stemprover.restoration.conditioning import TokenConditioner
-from stemprover.restoration.control import CONTROL_CHANNELS, Condition, control_image, phase_coherence
+from stemprover.restoration.control import Condition, control_image, phase_coherence
 from stemprover.restoration.controlnet import RestorationControlNet
 from stemprover.restoration.model import NOISE, RestorationModel
 from stemprover.restoration.unet import RestorationUNet
@@ -18,31 +17,17 @@ from stemprover.spectral.bands import band_magnitude, to_bins
 from stemprover.spectral.codec import band_gain, decode, encode, to_image
 from stemprover.spectral.phase import BandFeatures, band_features
 from stemprover.spectral.spatial import spatial_features
-from stemprover.spectral.spec import SPEC
 from stemprover.spectral.stft import power, stft
 from stemprover.training.dataset import Batch
 from stemprover.training.losses import gain_error_ratio, scaled_gain_error_ratio
 
-__all__ = ["RestorationTask", "condition_of", "grown", "new_model"]
+__all__ = ["RestorationTask", "condition_of", "new_model"]
 
 
 def new_model() -> RestorationModel:
     """Return an untrained embedded base: the identity."""
     model = RestorationModel(RestorationUNet(), RestorationControlNet(), TokenConditioner())
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
-
-def grown(model: RestorationModel) -> RestorationModel:
-    """Let a base that knew fewer control channels take all of them, with zeros for those that came later: in place."""
-    controlnet = model.controlnet
-    old, wanted = controlnet.controlnet_cond_embedding, len(CONTROL_CHANNELS) * SPEC.patch**2
-    if old.in_channels < wanted:
-        new = nn.Conv2d(wanted, old.out_channels, 1)
-        weights = {"weight": functional.pad(old.weight, (0, 0, 0, 0, 0, wanted - old.in_channels)), "bias": old.bias}
-        new.load_state_dict(weights)
-        controlnet.controlnet_cond_embedding = new.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        controlnet.register_to_config(conditioning_channels=wanted)
-    return model
 
 
 def condition_of(

@@ -22,7 +22,7 @@ from stemprover.synthesis.embedded import EmbeddedVocoder
 from stemprover.training.dataset import PairBatches
 from stemprover.training.loop import Log, Recipe, fit, read_recipe
 from stemprover.training.mixes import RandomMixes, material, without
-from stemprover.training.restoration import RestorationTask, grown, new_model
+from stemprover.training.restoration import RestorationTask, new_model
 from stemprover.training.separation import SeparationTask
 from stemprover.training.vocoder import VocoderTask
 
@@ -51,7 +51,7 @@ def train_base(
     """Train UNet, ControlNet and conditioner together on everything, from nothing or from the base in ``start``."""
     numbers = read_recipe(recipe, overrides)
     torch.manual_seed(numbers.seed)
-    model = new_model() if start is None else grown(load_base(start))
+    model = new_model() if start is None else load_base(start)
     task = RestorationTask(model, None, lambda folder: save_base(model, folder))
     return fit(task, *_batches(pairs, numbers), numbers, out, log)
 

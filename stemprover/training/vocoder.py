@@ -111,8 +111,9 @@ class VocoderTask:
         base: RestorationModel, batch: Batch, stem: Tensor, siblings: Tensor, features: BandFeatures
     ) -> Tensor:
         """One-step restoration."""
-        base.to(stem.device)
-        condition = condition_of(batch, stem, siblings, features, None)
+        base.to(stem.device)  # only what learns is moved there
+        with torch.autocast(stem.device.type, enabled=False):
+            condition = condition_of(batch, stem, siblings, features, None)
         degraded = encode(condition.image)
         tokens = base.tokens(condition)
         sigma = degraded.new_ones(degraded.shape[0])
