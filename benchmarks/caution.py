@@ -19,7 +19,7 @@ from stemprover.data.pairs import load, read_manifest
 from stemprover.evaluation import si_sdr
 from stemprover.render import _CAUTION
 
-SEPARATORS = ("larsnet", "mask", "waveform", "dtln", "mask-unet", "hpss")
+NO_SEPARATORS = ("none", "controlled")
 SHARES = (0.3, 0.5, 0.7, 1.0)
 
 
@@ -29,7 +29,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=Path, required=True)
     parser.add_argument("--count", type=int, default=140)
     chosen = parser.parse_args()
-    pairs = [p for p in read_manifest(chosen.pairs, "validation") if p.separator in SEPARATORS and p.sdr_db is not None]
+    found = read_manifest(chosen.pairs, "validation")
+    pairs = [p for p in found if p.separator not in NO_SEPARATORS and p.sdr_db is not None]
     random.Random(3).shuffle(pairs)
     enhancer = Enhancer.from_pretrained()
     gains: dict[str, list[list[float]]] = {}
