@@ -3,7 +3,7 @@
     python benchmarks/caution.py --pairs runs/pairs
 
 Prints, for several shares of the predicted repair and several groups of pairs, the mean gain of SI-SDR in dB and the
-share of pairs made worse by more than 0.1 dB; ``_CAUTION`` in ``stemprover/render.py`` was chosen from it.
+share of pairs made worse by more than 0.1 dB; ``caution`` in ``stemprover/synthesis/blend.py`` was chosen from it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from stemprover import Enhancer, Settings, Stem, StemSet
 from stemprover.data.pairs import load, read_manifest
 from stemprover.evaluation import si_sdr
-from stemprover.render import _CAUTION
+from stemprover.synthesis.blend import caution
 
 NO_SEPARATORS = ("none", "controlled")
 SHARES = (0.3, 0.5, 0.7, 1.0)
@@ -41,7 +41,7 @@ def main() -> None:
         settings = Settings(auto_detect=True, quality="fast", generic=True)
         found = enhancer.enhance_set(StemSet((stem,), mixture), settings)[0]
         if found.plan.items:
-            repair = (found.audio - audio.artifact) / _CAUTION
+            repair = (found.audio - audio.artifact) / caution(alone=mixture is None)
             before = si_sdr(audio.clean, audio.artifact)
             row = [si_sdr(audio.clean, audio.artifact + share * repair) - before for share in SHARES]
             worst = max(item.severity for item in found.plan.items)

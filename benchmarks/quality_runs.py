@@ -104,7 +104,7 @@ class Bench:
         """Return StemProver that repairs every moment and band; a share of ``wet`` is applied, else the usual one."""
         models, plugins = self.enhancer.models, self.enhancer.plugins
         flagging = dataclasses.replace(self, enhancer=Enhancer(models, plugins, [FlagEverything(artifact)]))
-        around = contextlib.nullcontext if wet is None else lambda: patch.object(render, "_CAUTION", wet)
+        around = contextlib.nullcontext if wet is None else lambda: patch.object(render, "caution", return_value=wet)
         return flagging.method(name, context, groups, around=around, **settings)
 
 

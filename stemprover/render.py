@@ -25,7 +25,7 @@ from stemprover.spectral.spec import SPEC
 from stemprover.spectral.stft import stft
 from stemprover.stems import Stem, StemSet
 from stemprover.synthesis.base import VocoderInput
-from stemprover.synthesis.blend import Region, blend, region_map, silence_gate
+from stemprover.synthesis.blend import Region, blend, caution, region_map, silence_gate
 from stemprover.timebase import Timebase
 
 __all__ = ["FRAMES", "MAX_SEGMENT_S", "Renderer", "Stages"]
@@ -36,10 +36,6 @@ MAX_SEGMENT_S = 2.5
 """A segment leaves at least 0.23 s of context on both sides of it in a window of 2.96 s."""
 
 _GROUP = 8
-_CAUTION = 0.5
-"""Share of a repair that strength 1 applies, from ``benchmarks/caution.py``: on 123 validation pairs, most of them real
-separators' stems, the mean gain of SI-SDR is +0.55 dB at 0.5, +0.68 at 0.7 and +0.69 at 1, but 15, 21 and 25 % of the
-pairs lose over 0.1 dB."""
 _SILENCE_S = 0.05
 """Digital silence of this length stays silent; shorter gaps may be filled."""
 
@@ -199,7 +195,8 @@ class Renderer:
         end = time.perf_counter()
         self.timings["restore"] += middle - begin
         self.timings["synthesise"] += end - middle
-        wet = self._maps(windows, lambda window, item: _CAUTION * window.wet * item.share)
+        share = caution(alone=siblings is None)
+        wet = self._maps(windows, lambda window, item: share * window.wet * item.share)
         difference = blend(stem, repaired, wet, WINDOW).cpu()
         return torch.unflatten(difference, 0, (len(windows), channels))
 

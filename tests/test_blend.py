@@ -9,7 +9,7 @@ import torch
 from stemprover.spectral.bands import band_centres_hz
 from stemprover.spectral.spec import SPEC
 from stemprover.spectral.stft import stft
-from stemprover.synthesis.blend import blend, region_map, silence_gate
+from stemprover.synthesis.blend import blend, caution, region_map, silence_gate
 
 FRAMES = 64
 SAMPLES = (FRAMES - 1) * SPEC.hop
@@ -81,3 +81,7 @@ def test_long_silence_is_shut_and_short_gaps_are_not() -> None:
     assert (gate[1, -100:] == 0).all()
     assert (gate[1, 110:-110] == 1).all()
     assert (silence_gate(np.zeros((1, 500)), 100) == 0).all()
+
+
+def test_less_of_a_repair_is_applied_where_no_sibling_confirms_it() -> None:
+    assert 0.0 < caution(alone=True) < caution(alone=False) <= 1.0

@@ -16,7 +16,9 @@ from stemprover.spectral.bands import band_centres_hz, to_bins
 from stemprover.spectral.spec import SPEC
 from stemprover.spectral.stft import istft
 
-__all__ = ["Region", "blend", "region_map", "silence_gate"]
+__all__ = ["Region", "blend", "caution", "region_map", "silence_gate"]
+
+_CAUTION, _CAUTION_ALONE = 0.5, 0.3
 
 _FEATHER_S = 0.06
 _FEATHER_BANDS = 4.0
@@ -95,3 +97,13 @@ def silence_gate(audio: np.ndarray, shortest: int) -> np.ndarray:
             after *= slope[: after.size]
             before *= slope[::-1][length - before.size :]
     return gate
+
+
+def caution(alone: bool) -> float:
+    """Share of a repair that strength 1 applies, from ``benchmarks/caution.py``.
+
+    On 118 validation pairs with siblings, most of them real separators' stems, the mean gain of SI-SDR is +0.56 dB at
+    0.5, +0.70 at 0.7 and +0.71 at 1, but 16, 22 and 26 % of them lose over 0.1 dB. Of 440 stems alone, in 46 of which
+    something was found, it is +0.06 dB at 0.3, +0.09 at 0.5 and at 1, and 0, 2 and 22 % lose.
+    """
+    return _CAUTION_ALONE if alone else _CAUTION
