@@ -35,7 +35,7 @@ WINDOW = (FRAMES - 1) * SPEC.hop
 MAX_SEGMENT_S = 2.5
 """A segment leaves at least 0.23 s of context on both sides of it in a window of 2.96 s."""
 
-_GROUP = 8
+_GROUP = 4  # segments at a time; spectra of eight are over 32 MB, which the C library asks the system for each time
 _SILENCE_S = 0.05
 """Digital silence of this length stays silent; shorter gaps may be filled."""
 

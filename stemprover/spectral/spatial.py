@@ -78,17 +78,17 @@ def spatial_features(
         Of the channel to repair.
     """
     pairs = zip(stem, stem if other is None else other, strict=True)
+    bands = band_matrix().to(stem.real)
     if siblings is None:
-        seen = [_seen(_parts(one), _parts(two)) for one, two in pairs]
+        seen = [_in_bands(bands, _seen(*map(_parts, own))) for own in pairs]
     else:
         rest = zip(siblings, siblings if siblings_other is None else siblings_other, strict=True)
-        seen = [_seen(*map(_parts, (*own, *others))) for own, others in zip(pairs, rest, strict=True)]
-    bands = band_matrix().to(stem.real)
-    product, power, kept = (bands @ torch.stack(seen)).unbind(1)
+        seen = [_in_bands(bands, _seen(*map(_parts, (*own, *others)))) for own, others in zip(pairs, rest, strict=True)]
+    product, power, kept = torch.stack(seen, 1)
     width = bands.sum(1, keepdim=True)
     energy = features.magnitude.square() * width
     difference = features.image - to_image(torch.sqrt(power / width), features.level)
-    local = functional.avg_pool2d(torch.stack([product, energy, power], 1), (3, 7), stride=1, padding=(1, 3))
+    local = _local_mean(torch.stack([product, energy, power], 1))
     coherence = local[:, 0] / torch.sqrt(local[:, 1] * local[:, 2]).clamp_min(_EPS)
     gain = ((kept - energy) / (energy + _EPS)).clamp(-1.0, 1.0) * features.has_siblings
     return SpatialFeatures(difference, coherence, gain)
@@ -99,17 +99,30 @@ def swapped(spectra: Tensor | None) -> Tensor | None:
     return None if spectra is None else torch.unflatten(spectra, 0, (-1, 2)).flip(1).flatten(0, 1)
 
 
-def _seen(stem: _Pair, other: _Pair, siblings: _Pair | None = None, siblings_other: _Pair | None = None) -> Tensor:
+def _in_bands(bands: Tensor, values: tuple[Tensor, ...]) -> Tensor:
+    """Sum each of ``[n_bins, frames]`` over bands; at once, for a whole batch of bins would not stay in the cache."""
+    return torch.stack([bands @ value for value in values])
+
+
+def _local_mean(values: Tensor) -> Tensor:
+    """Mean over 3 bands and 7 frames, one after the other."""
+    over_bands = functional.avg_pool2d(values, (3, 1), stride=1, padding=(1, 0))
+    return functional.avg_pool2d(over_bands, (1, 7), stride=1, padding=(0, 3))
+
+
+def _seen(
+    stem: _Pair, other: _Pair, siblings: _Pair | None = None, siblings_other: _Pair | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Stem times the other channel conjugated (real part), the other channel's power, and what the filter keeps."""
     product, powers = _product(stem, other), (_power(stem), _power(other))
     if siblings is None or siblings_other is None:
-        return torch.stack([product[0], powers[1], powers[0]])
+        return product[0], powers[1], powers[0]
     own, covariance = _covariance(powers, product)
     beside = _power(siblings), _power(siblings_other)
     rest, covariance_of_rest = _covariance(beside, _product(siblings, siblings_other))
     first = _product(_sum(stem, siblings), stem)
     second = _product(_sum(other, siblings_other), stem)
-    return torch.stack([product[0], powers[1], _kept(own, covariance, rest, covariance_of_rest, first, second)])
+    return product[0], powers[1], _kept(own, covariance, rest, covariance_of_rest, first, second)
 
 
 def _kept(
