@@ -1,6 +1,7 @@
 """How much of a repair to apply: the whole chain, detection included, on validation pairs.
 
     python benchmarks/caution.py --pairs runs/pairs
+    python benchmarks/caution.py --pairs runs/pairs --alone --count 440
 
 Prints, for several shares of the predicted repair and several groups of pairs, the mean gain of SI-SDR in dB and the
 share of pairs made worse by more than 0.1 dB; ``caution`` in ``stemprover/synthesis/blend.py`` was chosen from it.
@@ -27,21 +28,25 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=140)
+    parser.add_argument("--count", type=int, default=150)
+    parser.add_argument("--alone", action="store_true", help="of each pair the stem only, controlled artifacts too")
     chosen = parser.parse_args()
-    found = read_manifest(chosen.pairs, "validation")
-    pairs = [p for p in found if p.separator not in NO_SEPARATORS and p.sdr_db is not None]
-    random.Random(3).shuffle(pairs)
+    pairs = [
+        p
+        for p in read_manifest(chosen.pairs, "validation")
+        if p.sdr_db is not None and (chosen.alone or (p.has_siblings and p.separator not in NO_SEPARATORS))
+    ]
+    random.Random(5).shuffle(pairs)
     enhancer = Enhancer.from_pretrained()
     gains: dict[str, list[list[float]]] = {}
     for pair in pairs[: chosen.count]:
         audio = load(pair)
         stem = Stem.from_array(audio.artifact, pair.sample_rate, pair.stem)
-        mixture = Stem.from_array(audio.mixture, pair.sample_rate) if pair.has_siblings else None
+        mixture = Stem.from_array(audio.mixture, pair.sample_rate) if not chosen.alone else None
         settings = Settings(auto_detect=True, quality="fast", generic=True)
         found = enhancer.enhance_set(StemSet((stem,), mixture), settings)[0]
         if found.plan.items:
-            repair = (found.audio - audio.artifact) / caution(alone=mixture is None)
+            repair = (found.audio - audio.artifact) / caution(chosen.alone)
             before = si_sdr(audio.clean, audio.artifact)
             row = [si_sdr(audio.clean, audio.artifact + share * repair) - before for share in SHARES]
             worst = max(item.severity for item in found.plan.items)
@@ -49,7 +54,6 @@ def main() -> None:
                 "all",
                 pair.separator,
                 f"severity {10 * worst // 2 / 5:.1f}",
-                f"siblings {pair.has_siblings}",
             ):
                 gains.setdefault(group, []).append(row)
     for group in sorted(gains):

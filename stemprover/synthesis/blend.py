@@ -102,8 +102,8 @@ def silence_gate(audio: np.ndarray, shortest: int) -> np.ndarray:
 def caution(alone: bool) -> float:
     """Share of a repair that strength 1 applies, from ``benchmarks/caution.py``.
 
-    On 118 validation pairs with siblings, most of them real separators' stems, the mean gain of SI-SDR is +0.56 dB at
-    0.5, +0.70 at 0.7 and +0.71 at 1, but 16, 22 and 26 % of them lose over 0.1 dB. Of 440 stems alone, in 46 of which
+    On 150 validation pairs with siblings, most of them real separators' stems, the mean gain of SI-SDR is +0.46 dB at
+    0.5, +0.55 at 0.7 and +0.53 at 1, but 14, 17 and 23 % of them lose over 0.1 dB. Of 440 stems alone, in 46 of which
     something was found, it is +0.06 dB at 0.3, +0.09 at 0.5 and at 1, and 0, 2 and 22 % lose.
     """
     return _CAUTION_ALONE if alone else _CAUTION
