@@ -102,8 +102,8 @@ def silence_gate(audio: np.ndarray, shortest: int) -> np.ndarray:
 def caution(alone: bool) -> float:
     """Share of a repair that strength 1 applies, from ``benchmarks/caution.py``.
 
-    On 150 validation pairs with siblings, most of them real separators' stems, the mean gain of SI-SDR is +0.46 dB at
-    0.5, +0.55 at 0.7 and +0.53 at 1, but 14, 17 and 23 % of them lose over 0.1 dB. Of 440 stems alone, in 58 of which
+    On 146 validation pairs with siblings, most of them real separators' stems, the mean gain of SI-SDR is +0.48 dB at
+    0.5, +0.56 at 0.7 and +0.55 at 1, but 14, 17 and 23 % of them lose over 0.1 dB. Of 440 stems alone, in 58 of which
     something was found, it is +0.05 dB at 0.3, +0.07 at 0.5 and +0.06 at 1, and 2, 3 and 19 % lose.
     """
     return _CAUTION_ALONE if alone else _CAUTION
