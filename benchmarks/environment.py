@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 import stemprover
-from stemprover.models import EMBEDDED_VOCODER
+from stemprover.models import EMBEDDED_GATE, EMBEDDED_VOCODER
 from stemprover.plugins import base_identity, folder_sha256, installed
 from stemprover.restoration.weights import EMBEDDED_BASE
 
@@ -33,10 +33,11 @@ def environment() -> dict[str, str]:
 
 
 def weights_of(base: str | None = None) -> dict[str, str]:
-    """Return SHA-256 (first 16 digits) of base and vocoder, and of every usable adapter and detector's files."""
+    """Return SHA-256 (first 16 digits) of base, vocoder and gate, and of every usable adapter and detector's files."""
     folder = Path(base) if base else EMBEDDED_BASE
     found = {"base": folder_sha256(folder) if folder.is_dir() else base_identity().sha256}
-    found["vocoder"] = folder_sha256(EMBEDDED_VOCODER) if EMBEDDED_VOCODER.is_dir() else ""
+    for name, folder in (("vocoder", EMBEDDED_VOCODER), ("gate", EMBEDDED_GATE)):
+        found[name] = folder_sha256(folder) if folder.is_dir() else ""
     for plugin in installed():
         if plugin.status == "ok" and plugin.kind in ("lora", "detector") and plugin.manifest is not None:
             found[f"{plugin.name} {plugin.version}"] = _digest(plugin.manifest.files)

@@ -8,17 +8,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from unittest.mock import patch
 
+import torch
 from everything import FlagEverything
 from quality_scores import Repaired
 from quality_sets import CLEAN, KITS, SONG, SYNTHETIC, Item
 
-from stemprover import render
 from stemprover.enhance import Enhancer, Settings
 from stemprover.plugins import Plugin
 from stemprover.spectral.spec import SPEC
 from stemprover.stems import Stem, StemSet
 
-__all__ = ["ALL", "BLIND", "MIXTURE", "OURS", "REAL", "SIBLINGS", "Bench", "Method", "shipped"]
+__all__ = ["ALL", "BLIND", "MIXTURE", "OURS", "REAL", "SIBLINGS", "Bench", "Method", "shipped", "without_gate"]
 
 BLIND, SIBLINGS, MIXTURE = "blind", "siblings", "mixture"
 REAL, ALL = (SONG, KITS), (SONG, KITS, SYNTHETIC)
@@ -104,8 +104,17 @@ class Bench:
         """Return StemProver that repairs every moment and band; a share of ``wet`` is applied, else the usual one."""
         models, plugins = self.enhancer.models, self.enhancer.plugins
         flagging = dataclasses.replace(self, enhancer=Enhancer(models, plugins, [FlagEverything(artifact)]))
-        around = contextlib.nullcontext if wet is None else lambda: patch.object(render, "caution", return_value=wet)
+        around = contextlib.nullcontext if wet is None else without_gate(self, wet)
         return flagging.method(name, context, groups, around=around, **settings)
+
+
+def without_gate(bench: Bench, share: float) -> Around:
+    """Return a context manager in which ``share`` of every repair is applied."""
+
+    def always(seen: torch.Tensor) -> torch.Tensor:
+        return seen.new_full((len(seen), SPEC.n_bands), share)
+
+    return lambda: patch.object(bench.enhancer.models, "gate", always)
 
 
 def shipped(bench: Bench) -> Iterator[Method]:

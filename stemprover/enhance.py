@@ -135,7 +135,8 @@ class Enhancer:
 
     def _finish(self, one: Enhanced, renderer: Renderer, result: Rendered, spent_s: float) -> Enhanced:
         timings = {**one.timings_s, **renderer.timings, "total": sum(one.timings_s.values()) + spent_s}
-        done = dataclasses.replace(one, timings_s=timings, output=result.path, native=result.native)
+        applied = tuple(sorted(renderer.applied, key=lambda each: each[0].start_s))
+        done = dataclasses.replace(one, timings_s=timings, output=result.path, native=result.native, applied=applied)
         self.runner.after_file(FileEvent(one.stem.name, str(result.path or ""), done.to_dict()))
         return dataclasses.replace(done, faults=tuple(self.runner.faults))
 
@@ -224,7 +225,7 @@ class Enhancer:
         networks = Networks(self.models, self.plugins, self.runner, settings.vocoder, settings.steps)
         if one.plan.items:
             networks.load_vocoder()
-        stages = Stages(networks.restore, networks.synthesise, self.models.device, settings.seed)
+        stages = Stages(networks.restore, networks.synthesise, self.models.gate, self.models.device, settings.seed)
         return Renderer(stems, one.stem, one.plan.items, one.segments, stages, self.runner, progress)
 
 

@@ -40,8 +40,8 @@ class Settings:
     quality : str
         ``fast``, ``balanced`` or ``best``.
     strength : float
-        Wet/dry of all repairs, 0 (identity) to 1; at 1 as much of what the networks predict is applied as did little
-        harm on validation stems.
+        Wet/dry of all repairs, 0 (identity) to 1; at 1 as much of what the networks predict is applied as the gate
+        expects to help.
     seed : int
         Seed of the sampling noise.
     generic : bool
@@ -119,6 +119,8 @@ class Enhanced:
         Highest probability over bands per detection cell, by artifact.
     segments : tuple of Segment
         The stretches that were repaired; everything else is bit-identical to the input.
+    applied : tuple of (Segment, float)
+        The same once they were repaired, with the mean share over bands of each repair that the gate let through.
     timings_s : Mapping[str, float]
         Seconds per stage and in total.
     output : Path or None
@@ -145,6 +147,7 @@ class Enhanced:
     faults: tuple[Fault, ...] = ()
     meanings: Mapping[str, str] = dataclasses.field(default_factory=dict)
     late_samples: int = 0
+    applied: tuple[tuple[Segment, float], ...] = ()
 
     @property
     def sample_rate(self) -> int:
@@ -201,6 +204,10 @@ class Enhanced:
             "artifact_types": dict(self.meanings),
             "plan": [_rounded({key: getattr(item, key) for key in keys}) for item in self.plan.items],
             "unrepaired": [_rounded(dataclasses.asdict(found)) for found in self.plan.unrepaired],
+            "applied": [
+                _rounded({"start_s": segment.start_s, "end_s": segment.stop_s, "share": share})
+                for segment, share in self.applied
+            ],
             "repaired_s": round(self.repaired_s, 6),
             "timings_s": {stage: round(spent, 4) for stage, spent in self.timings_s.items()},
             "settings": settings | {"stem": self.stem.stem_class},

@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from stemprover.restoration.control import Condition
     from stemprover.restoration.lora import AdapterInfo, Fused
     from stemprover.restoration.pipeline import StemRestorationPipeline
+    from stemprover.synthesis.gate import RepairGate
 
-__all__ = ["EMBEDDED_VOCODER", "Models", "pick_device"]
+__all__ = ["EMBEDDED_GATE", "EMBEDDED_VOCODER", "Models", "pick_device"]
 
-EMBEDDED_VOCODER = Path(__file__).parent / "weights" / "vocoder"
+_WEIGHTS = Path(__file__).parent / "weights"
+EMBEDDED_VOCODER, EMBEDDED_GATE = _WEIGHTS / "vocoder", _WEIGHTS / "gate"
 _LOADING = threading.RLock()
 """Loading swaps parts of torch for the whole process, so that only one thread may do it; running needs no lock."""
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -80,6 +82,7 @@ class Models:
         self._adapters: dict[str, AdapterInfo] = {}
         self._folders: dict[str, Path] = {}
         self._vocoders: dict[str, Vocoder] = {}
+        self._gate: RepairGate | None = None
         self._fused: Fused | None = None
         self._in_use: dict[str, float] | None = None
 
@@ -152,6 +155,16 @@ class Models:
                 spectrum: Tensor = mix(request)
                 return spectrum
             return stft(vocoder.synthesise(request).float().to(request.spectrum.device))
+
+    def gate(self, seen: Tensor) -> Tensor:
+        """Share of each repair that each band gets, ``[batch, n_bands]``, from the evidence of it."""
+        from stemprover.synthesis.gate import load_gate
+
+        if self._gate is None:
+            with _LOADING:
+                self._gate = load_gate(EMBEDDED_GATE).to(self.device)
+        shares: Tensor = self._gate(seen)
+        return shares
 
     def vocoder(self, name: str, plugins: Sequence[Plugin], runner: PluginRunner) -> Vocoder:
         """Return a vocoder by name.

@@ -16,16 +16,18 @@ from stemprover.progress import Progress
 from stemprover.restoration.control import Condition, control_image, phase_coherence
 from stemprover.restoration.preprocess import Preprocessing
 from stemprover.routing import PlanItem
+from stemprover.spectral.bands import to_bins
 from stemprover.spectral.codec import from_image
 from stemprover.spectral.overlap import OverlapAdd
 from stemprover.spectral.phase import BandFeatures, band_features
 from stemprover.spectral.segments import Segment
 from stemprover.spectral.spatial import spatial_features, swapped
 from stemprover.spectral.spec import SPEC
-from stemprover.spectral.stft import stft
+from stemprover.spectral.stft import istft, stft
 from stemprover.stems import Stem, StemSet
 from stemprover.synthesis.base import VocoderInput
-from stemprover.synthesis.blend import Region, blend, caution, region_map, silence_gate
+from stemprover.synthesis.blend import Region, change_of, region_map, silence_gate
+from stemprover.synthesis.gate import evidence
 from stemprover.timebase import Timebase
 
 __all__ = ["FRAMES", "MAX_SEGMENT_S", "Renderer", "Stages"]
@@ -50,6 +52,8 @@ class Stages:
         Stage 1: condition, adapter scales and seeds to restored images ``[batch, n_bands, frames]``.
     synthesise : callable
         Stage 2: to the complex spectrum ``[batch, n_bins, frames]`` of the repaired stem.
+    gate : callable
+        Evidence of each repair to the share of it that each band gets, ``[batch, n_bands]``.
     device : torch.device
         Where they run.
     seed : int
@@ -58,6 +62,7 @@ class Stages:
 
     restore: Callable[[Condition, Mapping[str, float], Sequence[int]], Tensor]
     synthesise: Callable[[VocoderInput], Tensor]
+    gate: Callable[[Tensor], Tensor]
     device: torch.device
     seed: int
 
@@ -77,6 +82,11 @@ class _Window:
     def wet(self) -> float:
         """Wet/dry of the strongest adapter here: alone, an adapter at 0.8 is its whole repair mixed in at 0.8."""
         return min(1.0, max((item.amount for item in self.items), default=1.0))
+
+    @property
+    def wanted(self) -> float:
+        """Share of the change that the user wants here, which the gate is not to know: half of it is half as much."""
+        return self.wet * max((item.share for item in self.items), default=1.0)
 
     @property
     def scales(self) -> Mapping[str, float]:
@@ -112,6 +122,13 @@ class Renderer:
         Preprocessors, and observers that are told before and after each segment.
     progress : Progress
         Told about finished segments.
+
+    Attributes
+    ----------
+    timings : dict
+        Seconds spent in each stage so far.
+    applied : list
+        Finished segments, and the mean share over bands of their change that was applied.
     """
 
     def __init__(
@@ -130,6 +147,7 @@ class Renderer:
         self._view = Preprocessing(runner)
         self._silence = max(1, round(stem.format.sample_rate * _SILENCE_S))
         self.timings = {"restore": 0.0, "synthesise": 0.0}
+        self.applied: list[tuple[Segment, float]] = []
 
     def blocks(self, size: int) -> Iterator[np.ndarray]:
         """Yield the difference, exactly zero outside segments, as float64 ``[channels, n]``, ``n`` at most ``size``."""
@@ -195,9 +213,12 @@ class Renderer:
         end = time.perf_counter()
         self.timings["restore"] += middle - begin
         self.timings["synthesise"] += end - middle
-        share = caution(alone=siblings is None)
-        wet = self._maps(windows, lambda window, item: share * window.wet * item.share)
-        difference = blend(stem, repaired, wet, WINDOW).cpu()
+        change = change_of(stem, repaired, self._maps(windows, lambda _window, _item: 1.0))
+        shares = self.stages.gate(evidence(stem, siblings, change, features, channels))
+        shares = shares * torch.tensor([window.wanted for window in windows], device=shares.device)[:, None]
+        self.applied += zip((window.segment for window in windows), shares.mean(1).tolist(), strict=True)
+        shares = shares.repeat_interleave(channels, 0)
+        difference = istft(change * to_bins(shares.unsqueeze(-1)), WINDOW).cpu()
         return torch.unflatten(difference, 0, (len(windows), channels))
 
     def _maps(self, windows: Sequence[_Window], value: Callable[[_Window, PlanItem], float]) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,14 +14,18 @@ from torchmetrics.functional.audio import scale_invariant_signal_distortion_rati
 
 from stemprover.data.pairs import PairAudio, write_pair
 from stemprover.detection import Detection
+from stemprover.enhance import Enhancer
+from stemprover.errors import TrainingError
 from stemprover.restoration.weights import load_base
 from stemprover.spectral.bands import band_centres_hz
 from stemprover.spectral.spec import SPEC
+from stemprover.stems import Stem
 from stemprover.synthesis.embedded import load_embedded
+from stemprover.synthesis.gate import load_gate
 from stemprover.training.dataset import FRAMES, SAMPLES, PairBatches
 from stemprover.training.detected import DETECTIONS, detect_pairs, read_detections
 from stemprover.training.losses import error_ratio, gain_error_ratio, scaled_error_ratio, scaled_gain_error_ratio
-from stemprover.training.runs import train_base, train_lora, train_vocoder
+from stemprover.training.runs import train_base, train_gate, train_lora, train_vocoder
 from stemprover.training.variation import Variation
 
 SECONDS = 4
@@ -185,3 +190,27 @@ def test_base_then_adapter_then_vocoder_and_an_exact_resume(pairs: Path, recipe:
     assert (adapter / "adapter_model.safetensors").is_file()
     vocoder = train_vocoder(pairs, tmp_path / "vocoder", base=whole, recipe=recipe)
     assert weights_of(load_embedded(vocoder).head).abs().max() > 0
+
+
+def test_the_gate_learns_from_repairs_that_are_made_once(pairs: Path, recipe: Path, tmp_path: Path) -> None:
+    gate = train_gate(pairs, tmp_path, count=2, recipe=recipe)
+    made = sorted((tmp_path / "repairs" / "train").glob("*.safetensors"))
+    assert {path.stem for path in made} == {"train-000000", "train-000000-alone", "train-000001"}
+    weights = load_gate(gate)
+    assert weights.deviation.min() > 0
+    times = [path.stat().st_mtime_ns for path in made]
+    again = train_gate(pairs, tmp_path, count=2, recipe=recipe, overrides={"steps": 3})
+    assert [path.stat().st_mtime_ns for path in made] == times
+    assert not torch.equal(weights_of(load_gate(again)), weights_of(weights))
+
+
+def test_pairs_in_which_nothing_is_found_teach_no_gate(
+    pairs: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Enhancer, "enhance_set", lambda _, stems, settings: (_unchanged(stems.stems[0]),))
+    with pytest.raises(TrainingError, match="none in 3 of train"):
+        train_gate(pairs, tmp_path, count=2, recipe=recipe)
+
+
+def _unchanged(stem: Stem) -> SimpleNamespace:
+    return SimpleNamespace(audio=stem.read(0, stem.format.samples), segments=())

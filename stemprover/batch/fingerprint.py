@@ -32,8 +32,8 @@ _REPAIRING = ("detector", "lora", "hooks")
 
 
 def weights_fingerprint(enhancer: Enhancer, settings: Settings) -> str:
-    """Return a hash of the code's version, the base, the vocoder, and the plugins that may change the result."""
-    from stemprover.models import EMBEDDED_VOCODER
+    """Return a hash of the code's version, base, vocoder, gate, and the plugins that may change the result."""
+    from stemprover.models import EMBEDDED_GATE, EMBEDDED_VOCODER
 
     vocoder, _, option = settings.vocoder.partition(":")
     named = {choice.name for choice in settings.adapters} | {vocoder}
@@ -45,7 +45,9 @@ def weights_fingerprint(enhancer: Enhancer, settings: Settings) -> str:
     folder = EMBEDDED_VOCODER if vocoder == "embedded" else Path(option)
     weights = folder_sha256(folder) if str(folder) != "." and folder.is_dir() else option
     models = enhancer.models
-    return _digest([__version__, list(models.identity), str(models.dtype), vocoder, weights, plugins])
+    return _digest(
+        [__version__, list(models.identity), str(models.dtype), vocoder, weights, folder_sha256(EMBEDDED_GATE), plugins]
+    )
 
 
 def content_hashes(inputs: tuple[str, ...], known: Contents, local: Callable[[str], Path]) -> Contents:

@@ -119,6 +119,18 @@ def vocoder(pairs: Path, out: Path, recipe: Path | None, name: str, base: Path |
 
 
 @train.command()
+@_shared
+@click.option("--count", type=click.IntRange(1), default=1800, show_default=True, help="Training pairs to repair.")
+@click.option("--harm", type=float, default=8.0, show_default=True, help="Cost in dB of making a segment worse.")
+def gate(pairs: Path, out: Path, recipe: Path | None, count: int, harm: float) -> None:
+    """Train the gate that says how much of a repair to apply, on repairs by what is installed."""
+    from stemprover.training.runs import train_gate
+
+    with _training("gate", recipe) as run:
+        run.wrote(train_gate(pairs, out, count, harm, run.recipe, run.log, run.numbers))
+
+
+@train.command()
 @_running
 @click.option("--architecture", type=click.Choice(("mask-unet", "open-unmix", "waveform-unet")), required=True)
 @click.option("--data", type=_folder, multiple=True, required=True, help="Folder of recordings; repeatable.")

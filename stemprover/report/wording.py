@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -41,6 +41,13 @@ def hertz(value: float) -> str:
     return f"{value:.0f} Hz" if value < 1000 else f"{value / 1000:.1f} kHz".replace(".0 kHz", " kHz")
 
 
+def _held_back(applied: Sequence[Mapping[str, Any]]) -> str:
+    """How much of the repairs the gate let through on average."""
+    total = sum(part["end_s"] - part["start_s"] for part in applied)
+    share = sum(part["share"] * (part["end_s"] - part["start_s"]) for part in applied) / total if total else 0.0
+    return f", {share:.0%} of which the gate expects to help" if total else ""
+
+
 def finding(summary: Mapping[str, Any], duration_s: float, repaired: bool) -> str:
     """What was found, in one sentence."""
     plan, left = len(summary.get("plan") or ()), len(summary.get("unrepaired") or ())
@@ -48,6 +55,7 @@ def finding(summary: Mapping[str, Any], duration_s: float, repaired: bool) -> st
     total = seconds(duration_s)
     if repaired and plan:
         text = f"{count(plan, 'repair')} in {seconds(summary.get('repaired_s') or 0.0)} of {total}"
+        text += _held_back(summary.get("applied") or ())
         return f"{text}; {count(left, 'region')} left as found." if left else f"{text}."
     if plan:
         return f"{count(plan, 'repair')} planned in {total}; nothing has been written yet."

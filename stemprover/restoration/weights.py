@@ -61,7 +61,7 @@ def load_pipeline(
     try:
         with _without_bars():
             pipeline = DiffusionPipeline.from_pretrained(
-                str(source), torch_dtype=dtype, use_safetensors=True, revision=revision
+                str(source), dtype=dtype, use_safetensors=True, revision=revision
             )
     except (OSError, ValueError, AttributeError) as error:
         fix = "pass a diffusers folder or hub id that holds a StemProver pipeline"

@@ -14,11 +14,8 @@ from torch import Tensor
 
 from stemprover.spectral.bands import band_centres_hz, to_bins
 from stemprover.spectral.spec import SPEC
-from stemprover.spectral.stft import istft
 
-__all__ = ["Region", "blend", "caution", "region_map", "silence_gate"]
-
-_CAUTION, _CAUTION_ALONE = 0.5, 0.3
+__all__ = ["Region", "change_of", "region_map", "silence_gate"]
 
 _FEATHER_S = 0.06
 _FEATHER_BANDS = 4.0
@@ -49,24 +46,22 @@ def _plateau(places: np.ndarray, low: float, high: float, feather: float) -> np.
     return slope
 
 
-def blend(stem: Tensor, repaired: Tensor, wet: Tensor, n_samples: int) -> Tensor:
-    """Return the difference that leads from the stem to the repaired stem where ``wet`` says so.
+def change_of(stem: Tensor, repaired: Tensor, wet: Tensor) -> Tensor:
+    """Return what leads from the stem towards the repaired stem where ``wet`` says so.
 
     Parameters
     ----------
     stem, repaired : Tensor
         Complex spectra, shape ``[batch, n_bins, frames]``.
     wet : Tensor
-        From 0 (dry) to 1, shape ``[batch, n_bands, frames]``.
-    n_samples : int
-        Length of the difference.
+        From 0 (dry) to 1, shape ``[batch, n_bands, frames]`` or one that broadcasts to it.
 
     Returns
     -------
     Tensor
-        Shape ``[batch, n_samples]``.
+        Complex spectrum, same shape as the stem's.
     """
-    return istft((repaired - stem) * to_bins(wet), n_samples)
+    return (repaired - stem) * to_bins(wet)
 
 
 def silence_gate(audio: np.ndarray, shortest: int) -> np.ndarray:
@@ -97,13 +92,3 @@ def silence_gate(audio: np.ndarray, shortest: int) -> np.ndarray:
             after *= slope[: after.size]
             before *= slope[::-1][length - before.size :]
     return gate
-
-
-def caution(alone: bool) -> float:
-    """Share of a repair that strength 1 applies, from ``benchmarks/caution.py``.
-
-    On 146 validation pairs with siblings, most of them real separators' stems, the mean gain of SI-SDR is +0.48 dB at
-    0.5, +0.56 at 0.7 and +0.55 at 1, but 14, 17 and 23 % of them lose over 0.1 dB. Of 440 stems alone, in 58 of which
-    something was found, it is +0.05 dB at 0.3, +0.07 at 0.5 and +0.06 at 1, and 2, 3 and 19 % lose.
-    """
-    return _CAUTION_ALONE if alone else _CAUTION

@@ -159,7 +159,7 @@ def load_embedded(folder: Path) -> EmbeddedVocoder:
         If the folder holds none, or one for another spectral spec.
     """
     try:
-        vocoder: EmbeddedVocoder = EmbeddedVocoder.from_pretrained(folder, torch_dtype=torch.float32).eval()
+        vocoder: EmbeddedVocoder = EmbeddedVocoder.from_pretrained(folder, dtype=torch.float32).eval()
     except (OSError, ValueError) as error:
         raise ModelError("embedded vocoder weights", f"{folder.name}: {error}", "reinstall stemprover") from error
     if vocoder.config.spectral_spec != SPEC.digest():

@@ -1,7 +1,7 @@
 """Put trained weights in their places, with a card that says where they come from.
 
-    python -m stemprover.training.release --base runs/base --vocoder runs/vocoder --adapters runs/lora \
-        --figures docs/benchmarks/adapters.json
+    python -m stemprover.training.release --base runs/base --vocoder runs/vocoder --gate runs/gate \
+        --adapters runs/lora --figures docs/benchmarks/adapters.json
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ _ROOT = Path(__file__).parent.parent
 _PLUGINS = _ROOT.parent / "plugins"
 
 
-def release_base(base_run: Path, vocoder_run: Path, weights: Path = _ROOT / "weights") -> None:
-    """Replace the embedded base and vocoder by those of two runs and write ``weights/README.md``.
+def release_base(base_run: Path, vocoder_run: Path, gate_run: Path, weights: Path = _ROOT / "weights") -> None:
+    """Replace the embedded base, vocoder and gate by those of three runs and write ``weights/README.md``.
 
     Raises
     ------
     TrainingError
         If a run has not been finished.
     """
-    for run, name in ((base_run, "base"), (vocoder_run, "vocoder")):
+    runs = {"base": base_run, "vocoder": vocoder_run, "gate": gate_run}
+    for name, run in runs.items():
         final = run / "final"
         if not final.is_dir():
             raise TrainingError(f"a finished run in {run}", "no final folder", "let `stemprover train` end")
         shutil.rmtree(weights / name, ignore_errors=True)
         shutil.copytree(final, weights / name)
-    (weights / "README.md").write_text(_card(base_run, vocoder_run), encoding="utf-8")
+    (weights / "README.md").write_text(_card(runs), encoding="utf-8")
 
 
 def release_adapter(run: Path, name: str, figures: Mapping[str, Mapping[str, float]], plugins: Path = _PLUGINS) -> None:
@@ -59,25 +60,27 @@ def _validation(run: Path) -> tuple[int, dict[str, Any]]:
     return int(last["step"]), {key[4:]: value for key, value in last.items() if key.startswith("val/")}
 
 
-def _card(base_run: Path, vocoder_run: Path) -> str:
+def _card(runs: Mapping[str, Path]) -> str:
     lines = [
         "# Embedded weights",
         "",
-        "The base (UNet, ControlNet, conditioner; a diffusers folder) and the shared vocoder, in half precision.",
-        "Trained with the recipes in `stemprover/training/recipes` on pairs made by `stemprover data pairs` from the",
+        "The base (UNet, ControlNet, conditioner; a diffusers folder) and the shared vocoder, in half precision, and",
+        "the gate that says how much of their repairs to apply. Trained with the recipes in",
+        "`stemprover/training/recipes` on pairs made by `stemprover data pairs` from the",
         "training split described in `docs/training.md`. Licence: Apache-2.0.",
         "",
         "| model | steps | figure (validation split, one sampling step) | value |",
         "|---|---|---|---|",
     ]
-    for name, run in (("base", base_run), ("vocoder", vocoder_run)):
+    for name, run in runs.items():
         step, figures = _validation(run)
         lines += [f"| {name} | {step} | {key} | {value:.4f} |" for key, value in figures.items()]
     lines += [
         "",
         "`gain_db` is SDR gain with a floor 30 dB below the stem, `si_gain_db` that of 1 + SI-SDR; `harmed` is the",
         "share of segments made worse by more than 0.1 dB; `image_change` the relative change of the band-magnitude",
-        "error.",
+        "error. Of the gate, `half_` and `whole_` are figures of applying half and all of every repair instead; its",
+        "`harmed` counts SI-SDR.",
         "",
         "`separator/` is the network of the light separator, a mask U-Net from `stemprover train separator`.",
     ]
@@ -89,11 +92,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base", type=Path)
     parser.add_argument("--vocoder", type=Path)
+    parser.add_argument("--gate", type=Path)
     parser.add_argument("--adapters", type=Path)
     parser.add_argument("--figures", type=Path)
     chosen = parser.parse_args()
-    if chosen.base is not None and chosen.vocoder is not None:
-        release_base(chosen.base, chosen.vocoder)
+    if chosen.base is not None and chosen.vocoder is not None and chosen.gate is not None:
+        release_base(chosen.base, chosen.vocoder, chosen.gate)
     if chosen.adapters is not None and chosen.figures is not None:
         for name, figures in json.loads(chosen.figures.read_text(encoding="utf-8")).items():
             release_adapter(chosen.adapters / name, name, figures)

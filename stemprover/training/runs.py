@@ -1,4 +1,4 @@
-"""One function per training: ``stemprover train base|controlnet|lora|vocoder|separator``."""
+"""One function per training: ``stemprover train base|controlnet|lora|vocoder|gate|separator``."""
 
 from __future__ import annotations
 
@@ -13,20 +13,32 @@ import torch
 from torch import nn
 
 from stemprover.data.library import open_libraries
+from stemprover.data.pairs import read_manifest
+from stemprover.enhance import Enhancer
 from stemprover.plugins import base_identity
 from stemprover.restoration.lora import default_targets, inject, save_adapter
 from stemprover.restoration.model import RestorationModel
 from stemprover.restoration.weights import forget_origin, load_base, save_base
 from stemprover.separation.trained import ARCHITECTURES
 from stemprover.synthesis.embedded import EmbeddedVocoder
+from stemprover.synthesis.gate import RepairGate
 from stemprover.training.dataset import PairBatches
+from stemprover.training.gate import GateTask, Outcomes, draw_pairs, make_outcomes
 from stemprover.training.loop import Log, Recipe, fit, read_recipe
 from stemprover.training.mixes import RandomMixes, material, without
 from stemprover.training.restoration import RestorationTask, new_model
 from stemprover.training.separation import SeparationTask
 from stemprover.training.vocoder import VocoderTask
 
-__all__ = ["RECIPES", "train_base", "train_controlnet", "train_lora", "train_separator", "train_vocoder"]
+__all__ = [
+    "RECIPES",
+    "train_base",
+    "train_controlnet",
+    "train_gate",
+    "train_lora",
+    "train_separator",
+    "train_vocoder",
+]
 
 RECIPES = Path(__file__).parent / "recipes"
 _VARIED = 0.8
@@ -101,13 +113,35 @@ def train_vocoder(
     if base is not None:
         stage1 = load_base(base)
         stage1.requires_grad_(False)
-    task = VocoderTask(vocoder, stage1, lambda folder: _save_vocoder(vocoder, folder))
+    task = VocoderTask(vocoder, stage1, lambda folder: _save(copy.deepcopy(vocoder).half(), folder))
     return fit(task, *_batches(pairs, numbers), numbers, out, log)
 
 
-def _save_vocoder(vocoder: EmbeddedVocoder, folder: Path) -> None:
-    copy.deepcopy(vocoder).half().save_pretrained(folder)
+def _save(network: EmbeddedVocoder | RepairGate, folder: Path) -> None:
+    network.save_pretrained(folder)
     forget_origin(folder)
+
+
+def train_gate(
+    pairs: Path, out: Path, count: int = 1800, harm: float = 8.0, recipe: Path = RECIPES / "gate.yaml",
+    log: Log | None = None, overrides: Mapping[str, Any] | None = None,
+) -> Path:  # fmt: skip
+    """Train the gate on repairs of ``count`` training pairs by everything that is installed; returns its folder."""
+    numbers = read_recipe(recipe, overrides)
+    enhancer = Enhancer.from_pretrained(device="auto")
+    parts = {
+        split: make_outcomes(
+            enhancer, draw_pairs(read_manifest(pairs, split), size, numbers.seed), out / "repairs" / split, log
+        )
+        for split, size in (("train", count), ("validation", max(1, count // 4)))
+    }
+    known, judged = parts["train"], parts["validation"]
+    torch.manual_seed(numbers.seed)
+    gate = RepairGate()
+    gate.measure(known.seen)
+    task = GateTask(gate, harm, lambda folder: _save(gate, folder))
+    batches = Outcomes(known, numbers.batch_size, numbers.seed), Outcomes(judged, len(judged.seen), 0)
+    return fit(task, *batches, numbers, out, log)
 
 
 def train_separator(

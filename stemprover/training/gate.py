@@ -1,0 +1,256 @@
+"""Training the repair gate: training pairs are repaired once, then a perceptron learns which repairs help.
+
+The repairs are made by the whole chain, detection included, because what it does wrong is what the gate must know.
+They take nearly all of the time and do not change while the gate learns, so what is to be known of them is kept in the
+run's folder, and an interrupted run goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from stemprover.data.pairs import Pair, PairAudio, load
+from stemprover.enhance import Enhancer
+from stemprover.enhanced import Settings
+from stemprover.errors import TrainingError
+from stemprover.render import WINDOW
+from stemprover.spectral.bands import band_matrix
+from stemprover.spectral.phase import band_features
+from stemprover.spectral.segments import Segment
+from stemprover.spectral.spec import SPEC
+from stemprover.spectral.stft import power, stft
+from stemprover.stems import Stem, StemSet
+from stemprover.synthesis.gate import EVIDENCE, RepairGate, evidence
+from stemprover.training.loop import Log
+
+__all__ = ["GateTask", "Outcome", "Outcomes", "draw_pairs", "make_outcomes", "outcome_of"]
+
+_FLOOR = 1e-3  # of the clean energy, as in the other losses: an error 30 dB below the stem counts as none
+_WORSE_DB, _EDGE_DB = 0.1, 0.05
+_BEST_DB = 6.0  # a gain beyond it is no better: a few easy items are not to decide
+_MADE = ("none", "controlled")
+_REAL_PER_MADE = 5
+_ALONE_EVERY = 3
+_SETTINGS = Settings(auto_detect=True, quality="fast", generic=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """Repairs, and what is needed to tell how far each share of them is from the truth.
+
+    Attributes
+    ----------
+    seen : Tensor
+        Evidence, shape ``[items, len(EVIDENCE)]``.
+    clean, stem, both : Tensor
+        Energy of the clean stem and of the stem, and their product, shape ``[items]``.
+    change, with_clean, with_stem : Tensor
+        Energy of the change in each band, and its products with both, shape ``[items, n_bands]``.
+    """
+
+    seen: Tensor
+    clean: Tensor
+    stem: Tensor
+    both: Tensor
+    change: Tensor
+    with_clean: Tensor
+    with_stem: Tensor
+
+    def gains_db(self, share: Tensor) -> Tensor:
+        """Gain of SDR and of 1 + SI-SDR of applying ``share`` ``[items, n_bands]``, in dB, shape ``[2, items]``."""
+        energy = self.stem + (share * (2.0 * self.with_stem + share * self.change)).sum(1)
+        product = self.both + (share * self.with_clean).sum(1)
+        left = torch.stack([energy - 2.0 * product + self.clean, _off_line(self.clean, product, energy)])
+        before = [self.stem - 2.0 * self.both + self.clean, _off_line(self.clean, self.both, self.stem)]
+        floor = _FLOOR * self.clean + 1e-9
+        return -10.0 * torch.log10((left.clamp_min(0.0) + floor) / (torch.stack(before).clamp_min(0.0) + floor))
+
+
+def _off_line(clean: Tensor, product: Tensor, energy: Tensor) -> Tensor:
+    """Energy of what is left of the clean stem beside an estimate that is scaled to fit it best."""
+    return clean - product.square() / (energy + 1e-9)
+
+
+def draw_pairs(pairs: Sequence[Pair], count: int, seed: int) -> list[tuple[Pair, bool]]:
+    """Choose pairs, and whether each is repaired alone.
+
+    One in six of those with damage was made by rule; one more is clean; every third of them all is repaired once more
+    without its siblings.
+    """
+    rng = random.Random(seed)
+    damaged = [pair for pair in pairs if pair.sdr_db is not None and pair.has_siblings]
+    clean = [pair for pair in pairs if pair.sdr_db is None and pair.has_siblings]
+    rng.shuffle(damaged)
+    rng.shuffle(clean)
+    real = [pair for pair in damaged if pair.separator not in _MADE]
+    made = iter([pair for pair in damaged if pair.separator in _MADE])
+    untouched = iter(clean)
+    chosen: list[Pair] = []
+    for number, pair in enumerate(real, 1):
+        chosen.append(pair)
+        if number % _REAL_PER_MADE == 0:
+            chosen += [other for other in (next(made, None), next(untouched, None)) if other is not None]
+    chosen = [*chosen, *made, *untouched][:count]
+    return [(pair, False) for pair in chosen] + [(pair, True) for pair in chosen[::_ALONE_EVERY]]
+
+
+def outcome_of(audio: PairAudio, change: np.ndarray, segments: Sequence[Segment], alone: bool) -> Outcome:
+    """Sum up a repair of a pair, segment by segment, as the second pass does; ``change`` is what it added."""
+    rows = [_window(audio, change, segment, alone) for segment in segments]
+    if not rows:
+        cells = torch.zeros(0, SPEC.n_bands)
+        return Outcome(torch.zeros(0, len(EVIDENCE)), *[torch.zeros(0)] * 3, *[cells] * 3)
+    names = [field.name for field in dataclasses.fields(Outcome)]
+    return Outcome(*(torch.cat([getattr(row, name) for row in rows]) for name in names))
+
+
+@torch.inference_mode()
+def _window(audio: PairAudio, change: np.ndarray, segment: Segment, alone: bool) -> Outcome:
+    middle = round((segment.start_s + segment.stop_s) / 2 * SPEC.sample_rate)
+    start = middle - WINDOW // 2
+
+    def cut(samples: np.ndarray) -> Tensor:
+        before, after = max(0, -start), max(0, start + WINDOW - samples.shape[1])
+        within = samples[:, max(0, start) : start + WINDOW]
+        return stft(torch.from_numpy(np.pad(within, ((0, 0), (before, after))).astype(np.float32)))
+
+    clean, stem, changed = cut(audio.clean), cut(audio.artifact), cut(change)
+    siblings = None if alone else cut(audio.mixture) - stem
+    seen = evidence(stem, siblings, changed, band_features(stem, siblings), len(stem))
+    ends = (segment.start_s, segment.stop_s)
+    first, last = (round((time_s * SPEC.sample_rate - start) / SPEC.hop) for time_s in ends)
+    clean, stem, changed = (part[..., first : last + 1] for part in (clean, stem, changed))
+    bands = band_matrix().T
+
+    def product(one: Tensor, other: Tensor) -> Tensor:
+        return torch.addcmul(one.real * other.real, one.imag, other.imag).sum((0, -1)).unsqueeze(0)
+
+    return Outcome(
+        seen,
+        power(clean).sum().unsqueeze(0),
+        power(stem).sum().unsqueeze(0),
+        product(stem, clean).sum(1),
+        product(changed, changed) @ bands,
+        product(changed, clean) @ bands,
+        product(changed, stem) @ bands,
+    )
+
+
+def _repaired(enhancer: Enhancer, pair: Pair, alone: bool) -> Outcome:
+    """Repair a pair and sum up what was done."""
+    audio = load(pair)
+    stem = Stem.from_array(audio.artifact, pair.sample_rate, pair.stem)
+    mixture = None if alone else Stem.from_array(audio.mixture, pair.sample_rate)
+    with patch.object(enhancer.models, "gate", lambda seen: seen.new_ones(len(seen), SPEC.n_bands)):
+        done = enhancer.enhance_set(StemSet((stem,), mixture), _SETTINGS)[0]
+    return outcome_of(audio, done.audio - audio.artifact, done.segments, alone)
+
+
+def make_outcomes(
+    enhancer: Enhancer, draws: Sequence[tuple[Pair, bool]], folder: Path, log: Log | None = None
+) -> Outcome:
+    """Repair pairs with the whole chain; what is known of each is kept in ``folder``, several processes share the work.
+
+    Returns
+    -------
+    Outcome
+        Of all their segments that are not silent.
+
+    Raises
+    ------
+    TrainingError
+        If nothing was found in any of them.
+    """
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{pair.id}{'-alone' if alone else ''}.safetensors" for pair, alone in draws]
+    for number in range(state.process_index, len(draws), state.num_processes):
+        if not paths[number].is_file():
+            partial = paths[number].with_suffix(".partial")
+            save_file(dataclasses.asdict(_repaired(enhancer, *draws[number])), partial)
+            partial.replace(paths[number])
+        if log is not None:
+            log({"step": 0.0, "repaired": number + 1.0})
+    state.wait_for_everyone()
+    joined = _joined(map(load_file, paths))
+    if len(joined.seen) == 0:
+        got = f"none in {len(draws)} of {folder.name}"
+        raise TrainingError("pairs in which something is found", got, "make more with `stemprover data pairs`")
+    return joined
+
+
+def _joined(parts: Iterable[dict[str, Tensor]]) -> Outcome:
+    names = [field.name for field in dataclasses.fields(Outcome)]
+    held = list(parts)
+    joined = {name: torch.cat([part[name] for part in held]) for name in names}
+    audible = (joined["clean"] > 1e-2) & (joined["stem"] > 1e-2)
+    return Outcome(**{name: values[audible] for name, values in joined.items()})
+
+
+class Outcomes:
+    """Draws batches of outcomes; batch ``i`` of a seed is always the same."""
+
+    def __init__(self, outcome: Outcome, batch_size: int, seed: int) -> None:
+        self.outcome, self.batch_size, self.seed = outcome, batch_size, seed
+
+    def batch(self, index: int) -> Outcome:
+        """Return batch ``index``."""
+        rng = np.random.default_rng((self.seed, index))
+        count = len(self.outcome.seen)
+        rows = torch.from_numpy(rng.choice(count, min(self.batch_size, count), replace=False))
+        held = {field.name: getattr(self.outcome, field.name)[rows] for field in dataclasses.fields(self.outcome)}
+        return Outcome(**held)
+
+
+class GateTask:
+    """Gain in dB, less what harm costs.
+
+    Parameters
+    ----------
+    gate : RepairGate
+        What learns.
+    harm : float
+        What making a segment worse costs, in dB of gain elsewhere, and each further dB.
+    save : callable
+        Writes the released form.
+    """
+
+    def __init__(self, gate: RepairGate, harm: float, save: Callable[[Path], None]) -> None:
+        self.gate, self.harm, self._save = gate, harm, save
+
+    def trainable(self) -> nn.Module:
+        """The gate."""
+        return self.gate
+
+    def loss(self, batch: Outcome, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
+        """Mean over both gains; the share that is made worse counts through a smooth step at -0.1 dB."""
+        del generator
+        self.gate.train()
+        gains = batch.gains_db(self.gate(batch.seen))
+        worse = torch.sigmoid((-gains - _WORSE_DB) / _EDGE_DB) + (-gains).relu()
+        return (self.harm * worse - gains.clamp_max(_BEST_DB)).mean(), {"gain_db": gains.mean().item()}
+
+    def validate(self, batch: Outcome) -> Mapping[str, float]:
+        """Gains with the gate, with half and with all of each repair, and the share made worse by over 0.1 dB."""
+        share = self.gate.eval()(batch.seen)
+        figures = {"share": share.mean().item()}
+        for name, chosen in (("", share), ("half_", 0.5 + 0.0 * share), ("whole_", 1.0 + 0.0 * share)):
+            gain, scaled = batch.gains_db(chosen)
+            figures[f"{name}gain_db"] = gain.mean().item()
+            figures[f"{name}si_gain_db"] = scaled.mean().item()
+            figures[f"{name}harmed"] = (scaled < -_WORSE_DB).float().mean().item()
+        return figures
+
+    def save(self, folder: Path) -> None:
+        """Write the released form."""
+        self._save(folder)
