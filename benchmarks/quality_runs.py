@@ -101,7 +101,7 @@ class Bench:
         artifact: str = "bleed",
         **settings: Any,
     ) -> Method:
-        """Return StemProver that repairs every moment and band; a share of ``wet`` is applied, else the usual one."""
+        """Return StemProver that repairs every moment and band; a share of ``wet`` is applied, else the gate's."""
         models, plugins = self.enhancer.models, self.enhancer.plugins
         flagging = dataclasses.replace(self, enhancer=Enhancer(models, plugins, [FlagEverything(artifact)]))
         around = contextlib.nullcontext if wet is None else without_gate(self, wet)

@@ -1,6 +1,6 @@
 """The main job: find what a separator left behind in stems and repair only that.
 
-    analyse  ->  route  ->  segment  ->  restore, synthesise, blend  ->  write
+    analyse  ->  route  ->  segment  ->  restore, synthesise, gate, blend  ->  write
 
 A repair is a difference signal, exactly zero outside the planned segments: what is not planned stays bit-identical.
 """
@@ -225,6 +225,7 @@ class Enhancer:
         networks = Networks(self.models, self.plugins, self.runner, settings.vocoder, settings.steps)
         if one.plan.items:
             networks.load_vocoder()
+            self.models.load_gate()
         stages = Stages(networks.restore, networks.synthesise, self.models.gate, self.models.device, settings.seed)
         return Renderer(stems, one.stem, one.plan.items, one.segments, stages, self.runner, progress)
 

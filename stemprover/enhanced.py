@@ -120,7 +120,8 @@ class Enhanced:
     segments : tuple of Segment
         The stretches that were repaired; everything else is bit-identical to the input.
     applied : tuple of (Segment, float)
-        The same once they were repaired, with the mean share over bands of each repair that the gate let through.
+        The same once they were repaired, with the share of each repair that the gate let through (a mean over the
+        energy of the change), before the strength that was asked for.
     timings_s : Mapping[str, float]
         Seconds per stage and in total.
     output : Path or None

@@ -58,7 +58,7 @@ def pick_device(name: str) -> torch.device:
 
 
 class Models:
-    """Base, adapters and vocoders.
+    """Base, adapters, vocoders and the gate.
 
     Parameters
     ----------
@@ -158,13 +158,23 @@ class Models:
 
     def gate(self, seen: Tensor) -> Tensor:
         """Share of each repair that each band gets, ``[batch, n_bands]``, from the evidence of it."""
+        shares: Tensor = self.load_gate()(seen)
+        return shares
+
+    def load_gate(self) -> RepairGate:
+        """Return the gate, loaded on first use.
+
+        Raises
+        ------
+        ModelError
+            If it is missing or of another spectral spec.
+        """
         from stemprover.synthesis.gate import load_gate
 
-        if self._gate is None:
-            with _LOADING:
+        with _LOADING, torch.inference_mode(False):
+            if self._gate is None:
                 self._gate = load_gate(EMBEDDED_GATE).to(self.device)
-        shares: Tensor = self._gate(seen)
-        return shares
+        return self._gate
 
     def vocoder(self, name: str, plugins: Sequence[Plugin], runner: PluginRunner) -> Vocoder:
         """Return a vocoder by name.

@@ -16,14 +16,14 @@ from stemprover.progress import Progress
 from stemprover.restoration.control import Condition, control_image, phase_coherence
 from stemprover.restoration.preprocess import Preprocessing
 from stemprover.routing import PlanItem
-from stemprover.spectral.bands import to_bins
+from stemprover.spectral.bands import band_matrix, to_bins
 from stemprover.spectral.codec import from_image
 from stemprover.spectral.overlap import OverlapAdd
 from stemprover.spectral.phase import BandFeatures, band_features
 from stemprover.spectral.segments import Segment
 from stemprover.spectral.spatial import spatial_features, swapped
 from stemprover.spectral.spec import SPEC
-from stemprover.spectral.stft import istft, stft
+from stemprover.spectral.stft import istft, power, stft
 from stemprover.stems import Stem, StemSet
 from stemprover.synthesis.base import VocoderInput
 from stemprover.synthesis.blend import Region, change_of, region_map, silence_gate
@@ -128,7 +128,7 @@ class Renderer:
     timings : dict
         Seconds spent in each stage so far.
     applied : list
-        Finished segments, and the mean share over bands of their change that was applied.
+        Finished segments, and the share of their change that the gate let through, a mean over its energy.
     """
 
     def __init__(
@@ -215,8 +215,10 @@ class Renderer:
         self.timings["synthesise"] += end - middle
         change = change_of(stem, repaired, self._maps(windows, lambda _window, _item: 1.0))
         shares = self.stages.gate(evidence(stem, siblings, change, features, channels))
+        energy = torch.unflatten((power(change).sum(-1) @ band_matrix().to(stem.real).T), 0, (-1, channels)).sum(1)
+        means = (shares * energy).sum(1) / energy.sum(1).clamp_min(1e-12)
+        self.applied += zip((window.segment for window in windows), means.tolist(), strict=True)
         shares = shares * torch.tensor([window.wanted for window in windows], device=shares.device)[:, None]
-        self.applied += zip((window.segment for window in windows), shares.mean(1).tolist(), strict=True)
         shares = shares.repeat_interleave(channels, 0)
         difference = istft(change * to_bins(shares.unsqueeze(-1)), WINDOW).cpu()
         return torch.unflatten(difference, 0, (len(windows), channels))

@@ -24,8 +24,8 @@ SHARED = ROOT.parent / "shared" / "data"
 KIT = ROOT / "examples" / "east-bay"
 RATE = 44_100
 
-LEAST_MEAN_GAIN_DB: float | None = None
-"""By how much the mean SI-SDR must rise from separated to clean stems; None while the weights are not final."""
+LEAST_MEAN_GAIN_DB = 0.0
+"""By how much the mean SI-SDR must rise, at least, from separated to clean stems."""
 
 
 @pytest.fixture(name="tutorial", scope="module")
@@ -69,7 +69,7 @@ def test_the_bundled_kit_gets_better() -> None:
     """What ``make demo`` does: true stems ship with the separated ones.
 
     Together the repaired ones are nearer to their own, and none loses more than the 0.1 dB that promise 2 of the design
-    allows. That each gains is no promise: with the fourth weights the snare, at 15.5 dB, loses 0.01 dB.
+    allows. That each gains is no promise: with the fourth weights the snare, at 15.5 dB, loses 0.03 dB.
     """
     gains = {}
     with StemSet.open(KIT) as stems:
@@ -105,5 +105,4 @@ def test_a_real_song_gets_better(tutorial: ModuleType, tmp_path: Path) -> None:
     measured = check(tutorial, tutorial.prepare(tmp_path / "song", SHARED, seconds=12.0))
     for part in ("stems", "clean"):
         assert all(-30.0 < found["si_sdr"] < 100.0 for found in measured[part].values() if "si_sdr" in found)
-    if LEAST_MEAN_GAIN_DB is not None:
-        assert mean_gain(measured) >= LEAST_MEAN_GAIN_DB
+    assert mean_gain(measured) > LEAST_MEAN_GAIN_DB

@@ -79,6 +79,26 @@ def test_silence_and_no_siblings_are_measured_too() -> None:
     assert alone == cues(noise(1), silence, -0.1 * noise(1))
 
 
+def test_channels_of_a_segment_are_summed_up_together() -> None:
+    """In any order and polarity, and for each segment of a batch as if it were alone."""
+    parts = [(noise(10 + k) + 0.3 * noise(20 + k), noise(20 + k), -0.2 * noise(30 + k)) for k in range(3)]
+
+    def seen(turn: float = 1.0, flip: bool = False) -> torch.Tensor:
+        stem, siblings, change = (
+            stft(torch.cat([turn * (part[k].flip(0) if flip else part[k]) for part in parts])) for k in range(3)
+        )
+        return evidence(stem, siblings, change, band_features(stem, siblings), 2)
+
+    together = seen()
+    assert together.shape == (3, len(EVIDENCE))
+    torch.testing.assert_close(seen(-1.0), together, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(seen(flip=True), together, atol=1e-4, rtol=1e-4)
+    for row, part in zip(together, parts, strict=True):
+        stem, siblings, change = map(stft, part)
+        alone = evidence(stem, siblings, change, band_features(stem, siblings), 2)[0]
+        torch.testing.assert_close(row, alone, atol=1e-4, rtol=1e-4)
+
+
 def test_a_gate_answers_with_a_share_per_band() -> None:
     torch.manual_seed(0)
     gate = RepairGate().eval()

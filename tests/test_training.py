@@ -192,23 +192,29 @@ def test_base_then_adapter_then_vocoder_and_an_exact_resume(pairs: Path, recipe:
     assert weights_of(load_embedded(vocoder).head).abs().max() > 0
 
 
-def test_the_gate_learns_from_repairs_that_are_made_once(pairs: Path, recipe: Path, tmp_path: Path) -> None:
+def test_the_gate_learns_from_repairs_that_are_made_once(
+    pairs: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gate = train_gate(pairs, tmp_path, count=2, recipe=recipe)
     made = sorted((tmp_path / "repairs" / "train").glob("*.safetensors"))
-    assert {path.stem for path in made} == {"train-000000", "train-000000-alone", "train-000001"}
+    names = {"train-000000", "train-000000-alone", "train-000000-balanced", "train-000001", "train-000001-spoiled"}
+    assert {path.stem for path in made} == names
     weights = load_gate(gate)
     assert weights.deviation.min() > 0
     times = [path.stat().st_mtime_ns for path in made]
     again = train_gate(pairs, tmp_path, count=2, recipe=recipe, overrides={"steps": 3})
     assert [path.stat().st_mtime_ns for path in made] == times
     assert not torch.equal(weights_of(load_gate(again)), weights_of(weights))
+    monkeypatch.setattr("stemprover.training.gate.EVIDENCE", ("another cue",))
+    with pytest.raises(TrainingError, match="others of evidence"):
+        train_gate(pairs, tmp_path, count=2, recipe=recipe)
 
 
 def test_pairs_in_which_nothing_is_found_teach_no_gate(
     pairs: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Enhancer, "enhance_set", lambda _, stems, settings: (_unchanged(stems.stems[0]),))
-    with pytest.raises(TrainingError, match="none in 3 of train"):
+    with pytest.raises(TrainingError, match="none in 5 of train"):
         train_gate(pairs, tmp_path, count=2, recipe=recipe)
 
 

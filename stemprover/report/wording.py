@@ -41,11 +41,11 @@ def hertz(value: float) -> str:
     return f"{value:.0f} Hz" if value < 1000 else f"{value / 1000:.1f} kHz".replace(".0 kHz", " kHz")
 
 
-def _held_back(applied: Sequence[Mapping[str, Any]]) -> str:
-    """How much of the repairs the gate let through on average."""
+def _let_through(applied: Sequence[Mapping[str, Any]]) -> str:
+    """How much of the repairs the gate let through, a mean over their time."""
     total = sum(part["end_s"] - part["start_s"] for part in applied)
     share = sum(part["share"] * (part["end_s"] - part["start_s"]) for part in applied) / total if total else 0.0
-    return f", {share:.0%} of which the gate expects to help" if total else ""
+    return f", on average {share:.0%} of each let through by the gate" if total else ""
 
 
 def finding(summary: Mapping[str, Any], duration_s: float, repaired: bool) -> str:
@@ -55,7 +55,7 @@ def finding(summary: Mapping[str, Any], duration_s: float, repaired: bool) -> st
     total = seconds(duration_s)
     if repaired and plan:
         text = f"{count(plan, 'repair')} in {seconds(summary.get('repaired_s') or 0.0)} of {total}"
-        text += _held_back(summary.get("applied") or ())
+        text += _let_through(summary.get("applied") or ())
         return f"{text}; {count(left, 'region')} left as found." if left else f"{text}."
     if plan:
         return f"{count(plan, 'repair')} planned in {total}; nothing has been written yet."

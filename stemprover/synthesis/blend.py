@@ -1,7 +1,7 @@
 """Blending: the vocoder's output replaces the input only where the plan says so, in time and band.
 
-The result is a difference signal. It is formed between spectra of the same frames, so a partial mask or a strength
-below 1 is an exact wet/dry mix without delay or comb filtering.
+What is added is a difference. It is formed between spectra of the same frames, so a partial mask or share is an exact
+wet/dry mix without delay or comb filtering.
 """
 
 from __future__ import annotations

@@ -168,12 +168,16 @@ class RepairGate(ModelMixin, ConfigMixin):  # type: ignore[misc]
     ----------
     width : int
         Of its two hidden layers.
+    seen : int
+        Number of cues; other numbers than :data:`EVIDENCE` has are of other versions.
+    spectral_spec : str
+        Digest of the spectral spec that its evidence is measured with.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
-        width: int = 48,
+        width: int = 96,
         seen: int = len(EVIDENCE),
         spectral_spec: str = SPEC.digest(),  # noqa: ARG002 (kept in config.json)
     ) -> None:
@@ -193,7 +197,7 @@ class RepairGate(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def measure(self, seen: Tensor) -> None:
         """Take mean and deviation of each cue from training's evidence ``[items, len(EVIDENCE)]``."""
         self.mean.copy_(seen.mean(0))
-        self.deviation.copy_(seen.std(0).clamp_min(1e-3))
+        self.deviation.copy_(seen.std(0, correction=0).clamp_min(1e-3))
 
     def forward(self, seen: Tensor) -> Tensor:
         """Return the share of the change that each band gets, 0 to 1, shape ``[batch, n_bands]``."""
@@ -214,6 +218,8 @@ def load_gate(folder: Path) -> RepairGate:
         gate: RepairGate = RepairGate.from_pretrained(folder, dtype=torch.float32).eval()
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError("repair gate weights", f"{folder.name}: {error}", "reinstall stemprover") from error
-    if gate.config.spectral_spec != SPEC.digest() or gate.config.seen != len(EVIDENCE):
-        raise ModelError(f"a gate for {SPEC.digest()}", str(gate.config.spectral_spec), "reinstall stemprover")
+    wanted, got = (SPEC.digest(), len(EVIDENCE)), (gate.config.spectral_spec, gate.config.seen)
+    if got != wanted:
+        expected = f"a gate for {wanted[0]} and {wanted[1]} cues"
+        raise ModelError(expected, f"one for {got[0]} and {got[1]}", "reinstall stemprover")
     return gate

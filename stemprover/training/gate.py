@@ -8,8 +8,11 @@ run's folder, and an interrupted run goes on.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import itertools
+import json
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from unittest.mock import patch
 
@@ -23,6 +26,8 @@ from stemprover.data.pairs import Pair, PairAudio, load
 from stemprover.enhance import Enhancer
 from stemprover.enhanced import Settings
 from stemprover.errors import TrainingError
+from stemprover.models import EMBEDDED_VOCODER
+from stemprover.plugins import folder_sha256
 from stemprover.render import WINDOW
 from stemprover.spectral.bands import band_matrix
 from stemprover.spectral.phase import band_features
@@ -33,7 +38,7 @@ from stemprover.stems import Stem, StemSet
 from stemprover.synthesis.gate import EVIDENCE, RepairGate, evidence
 from stemprover.training.loop import Log
 
-__all__ = ["GateTask", "Outcome", "Outcomes", "draw_pairs", "make_outcomes", "outcome_of"]
+__all__ = ["Draw", "GateTask", "Outcome", "Outcomes", "draw_pairs", "make_outcomes", "outcome_of", "spoiled_change"]
 
 _FLOOR = 1e-3  # of the clean energy, as in the other losses: an error 30 dB below the stem counts as none
 _WORSE_DB, _EDGE_DB = 0.1, 0.05
@@ -41,7 +46,9 @@ _BEST_DB = 6.0  # a gain beyond it is no better: a few easy items are not to dec
 _MADE = ("none", "controlled")
 _REAL_PER_MADE = 5
 _ALONE_EVERY = 3
-_SETTINGS = Settings(auto_detect=True, quality="fast", generic=True)
+_MORE_STEPS_EVERY = 8
+_SPOILED, _SPOILED_EVERY = "spoiled", 4
+_SPOILED_S = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,11 +88,48 @@ def _off_line(clean: Tensor, product: Tensor, energy: Tensor) -> Tensor:
     return clean - product.square() / (energy + 1e-9)
 
 
-def draw_pairs(pairs: Sequence[Pair], count: int, seed: int) -> list[tuple[Pair, bool]]:
-    """Choose pairs, and whether each is repaired alone.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Draw:
+    """A pair and how it is repaired.
 
-    One in six of those with damage was made by rule; one more is clean; every third of them all is repaired once more
-    without its siblings.
+    Attributes
+    ----------
+    pair : Pair
+    alone : bool
+        Without its siblings.
+    quality : str
+        As of :class:`~stemprover.enhanced.Settings`, or ``spoiled``: by no network, but by what a broken adapter or
+        vocoder might do.
+    """
+
+    pair: Pair
+    alone: bool = False
+    quality: str = "fast"
+
+    @property
+    def name(self) -> str:
+        """Name of what is kept of it."""
+        return f"{self.pair.id}{'-alone' if self.alone else ''}{'' if self.quality == 'fast' else f'-{self.quality}'}"
+
+
+def draw_pairs(pairs: Sequence[Pair], count: int, seed: int) -> list[Draw]:
+    """Choose pairs, and how each is repaired.
+
+    Five of real separators' stems take turns with one that was made by rule and a clean one; when one kind is used up,
+    the others go on. All are repaired in one step with their siblings, every third once more alone, one in eight each
+    once more with the steps of ``balanced`` and of ``best``, and every fourth is spoiled. More pairs are the same ones
+    and others.
+
+    Parameters
+    ----------
+    pairs : sequence of Pair
+        Of one split.
+    count, seed : int
+        How many pairs at most; seed of the draw.
+
+    Returns
+    -------
+    list of Draw
     """
     rng = random.Random(seed)
     damaged = [pair for pair in pairs if pair.sdr_db is not None and pair.has_siblings]
@@ -101,7 +145,9 @@ def draw_pairs(pairs: Sequence[Pair], count: int, seed: int) -> list[tuple[Pair,
         if number % _REAL_PER_MADE == 0:
             chosen += [other for other in (next(made, None), next(untouched, None)) if other is not None]
     chosen = [*chosen, *made, *untouched][:count]
-    return [(pair, False) for pair in chosen] + [(pair, True) for pair in chosen[::_ALONE_EVERY]]
+    draws = [Draw(pair) for pair in chosen] + [Draw(pair, alone=True) for pair in chosen[::_ALONE_EVERY]]
+    others = ((0, _MORE_STEPS_EVERY, "balanced"), (4, _MORE_STEPS_EVERY, "best"), (1, _SPOILED_EVERY, _SPOILED))
+    return draws + [Draw(pair, quality=name) for start, every, name in others for pair in chosen[start::every]]
 
 
 def outcome_of(audio: PairAudio, change: np.ndarray, segments: Sequence[Segment], alone: bool) -> Outcome:
@@ -146,20 +192,45 @@ def _window(audio: PairAudio, change: np.ndarray, segment: Segment, alone: bool)
     )
 
 
-def _repaired(enhancer: Enhancer, pair: Pair, alone: bool) -> Outcome:
+def spoiled_change(audio: PairAudio, rng: random.Random) -> np.ndarray:
+    """Return a change ``[channels, samples]`` that helps nobody, of one of several kinds.
+
+    Other audio in the stem's place, noise with its spectrum, its own sound turned up or down, more bleed.
+    """
+    stem = np.asarray(audio.artifact, np.float64)
+    length = stem.shape[1]
+    kind, amount = rng.randrange(4), rng.uniform(0.3, 1.0)
+    if kind == 0:
+        return amount * (np.roll(stem, length // rng.randint(2, 5), axis=1) - stem)
+    if kind == 1:
+        turns = np.exp(2j * np.pi * np.random.default_rng(rng.getrandbits(32)).random(length // 2 + 1))
+        noise: np.ndarray = np.fft.irfft(np.fft.rfft(stem) * turns, length)
+        return amount * (noise - stem)
+    if kind == 2:
+        return rng.choice((-0.7, 1.0)) * amount * stem
+    return amount * (np.asarray(audio.mixture, np.float64) - stem)
+
+
+def _repaired(enhancer: Enhancer, draw: Draw) -> Outcome:
     """Repair a pair and sum up what was done."""
-    audio = load(pair)
-    stem = Stem.from_array(audio.artifact, pair.sample_rate, pair.stem)
-    mixture = None if alone else Stem.from_array(audio.mixture, pair.sample_rate)
+    audio, rate = load(draw.pair), draw.pair.sample_rate
+    if draw.quality == _SPOILED:
+        change = spoiled_change(audio, random.Random(draw.pair.id))
+        ends = [step * _SPOILED_S for step in range(int(draw.pair.samples / rate / _SPOILED_S) + 1)]
+        segments = [Segment(start, start, stop, stop) for start, stop in itertools.pairwise(ends)]
+        return outcome_of(audio, change, segments, draw.alone)
+    stem = Stem.from_array(audio.artifact, rate, draw.pair.stem)
+    mixture = None if draw.alone else Stem.from_array(audio.mixture, rate)
+    settings = Settings(auto_detect=True, quality=draw.quality, generic=True)
     with patch.object(enhancer.models, "gate", lambda seen: seen.new_ones(len(seen), SPEC.n_bands)):
-        done = enhancer.enhance_set(StemSet((stem,), mixture), _SETTINGS)[0]
-    return outcome_of(audio, done.audio - audio.artifact, done.segments, alone)
+        done = enhancer.enhance_set(StemSet((stem,), mixture), settings)[0]
+    return outcome_of(audio, done.audio - audio.artifact, done.segments, draw.alone)
 
 
-def make_outcomes(
-    enhancer: Enhancer, draws: Sequence[tuple[Pair, bool]], folder: Path, log: Log | None = None
-) -> Outcome:
+def make_outcomes(enhancer: Enhancer, draws: Sequence[Draw], folder: Path, log: Log | None = None) -> Outcome:
     """Repair pairs with the whole chain; what is known of each is kept in ``folder``, several processes share the work.
+
+    What is there already is used if the same base, vocoder and adapters made it.
 
     Returns
     -------
@@ -169,30 +240,52 @@ def make_outcomes(
     Raises
     ------
     TrainingError
-        If nothing was found in any of them.
+        If nothing was found in any of them, or if the folder's repairs were made by other networks.
     """
     state = PartialState(cpu=not torch.accelerator.is_available())
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{pair.id}{'-alone' if alone else ''}.safetensors" for pair, alone in draws]
+    _require_same(folder / "made_with.json", _made_with(enhancer))
+    paths = [folder / f"{draw.name}.safetensors" for draw in draws]
     for number in range(state.process_index, len(draws), state.num_processes):
         if not paths[number].is_file():
             partial = paths[number].with_suffix(".partial")
-            save_file(dataclasses.asdict(_repaired(enhancer, *draws[number])), partial)
+            save_file(dataclasses.asdict(_repaired(enhancer, draws[number])), partial)
             partial.replace(paths[number])
         if log is not None:
             log({"step": 0.0, "repaired": number + 1.0})
     state.wait_for_everyone()
-    joined = _joined(map(load_file, paths))
-    if len(joined.seen) == 0:
+    parts = [load_file(path) for path in paths]
+    if not any(len(part["seen"]) for part, draw in zip(parts, draws, strict=True) if draw.quality != _SPOILED):
         got = f"none in {len(draws)} of {folder.name}"
         raise TrainingError("pairs in which something is found", got, "make more with `stemprover data pairs`")
-    return joined
+    return _joined(parts)
 
 
-def _joined(parts: Iterable[dict[str, Tensor]]) -> Outcome:
+def _made_with(enhancer: Enhancer) -> dict[str, str]:
+    """What repairs depend on, and what is noted of them."""
+    plugins = {plugin.name: plugin.version for plugin in enhancer.plugins if plugin.status == "ok"}
+    return {
+        **plugins,
+        "base": enhancer.models.identity.sha256,
+        "vocoder": folder_sha256(EMBEDDED_VOCODER),
+        "evidence": hashlib.sha256("\n".join(EVIDENCE).encode()).hexdigest(),
+    }
+
+
+def _require_same(path: Path, made_with: Mapping[str, str]) -> None:
+    """Note what repairs are made with, or compare it with the note."""
+    if path.is_file():
+        noted = json.loads(path.read_text(encoding="utf-8"))
+        differing = sorted(name for name in noted.keys() | made_with.keys() if noted.get(name) != made_with.get(name))
+        if differing:
+            got = f"others of {', '.join(differing)}"
+            raise TrainingError(f"the networks and plugins that made {path.parent}", got, "name another --out")
+    path.write_text(json.dumps(made_with, indent=2, sort_keys=True), encoding="utf-8")
+
+
+def _joined(parts: Sequence[Mapping[str, Tensor]]) -> Outcome:
     names = [field.name for field in dataclasses.fields(Outcome)]
-    held = list(parts)
-    joined = {name: torch.cat([part[name] for part in held]) for name in names}
+    joined = {name: torch.cat([part[name] for part in parts]) for name in names}
     audible = (joined["clean"] > 1e-2) & (joined["stem"] > 1e-2)
     return Outcome(**{name: values[audible] for name, values in joined.items()})
 

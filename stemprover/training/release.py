@@ -9,35 +9,39 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from stemprover.errors import TrainingError
 from stemprover.plugins import pack_adapter
 
-__all__ = ["release_adapter", "release_base"]
+__all__ = ["release_adapter", "release_models"]
 
 _ROOT = Path(__file__).parent.parent
 _PLUGINS = _ROOT.parent / "plugins"
+_MODELS = ("base", "vocoder", "gate")
 
 
-def release_base(base_run: Path, vocoder_run: Path, gate_run: Path, weights: Path = _ROOT / "weights") -> None:
-    """Replace the embedded base, vocoder and gate by those of three runs and write ``weights/README.md``.
+def release_models(runs: Mapping[str, Path], weights: Path = _ROOT / "weights") -> None:
+    """Replace embedded weights (``base``, ``vocoder``, ``gate``) by those of runs, and their rows on the card.
+
+    A gate is trained on repairs by the embedded base and vocoder, so those are released before it is trained.
 
     Raises
     ------
     TrainingError
-        If a run has not been finished.
+        If a run has not been finished; nothing was replaced then.
     """
-    runs = {"base": base_run, "vocoder": vocoder_run, "gate": gate_run}
-    for name, run in runs.items():
-        final = run / "final"
-        if not final.is_dir():
+    for run in runs.values():
+        if not (run / "final").is_dir():
             raise TrainingError(f"a finished run in {run}", "no final folder", "let `stemprover train` end")
+    for name, run in runs.items():
         shutil.rmtree(weights / name, ignore_errors=True)
-        shutil.copytree(final, weights / name)
-    (weights / "README.md").write_text(_card(runs), encoding="utf-8")
+        shutil.copytree(run / "final", weights / name)
+    card = weights / "README.md"
+    known = _rows(card.read_text(encoding="utf-8")) if card.is_file() else {}
+    card.write_text(_card(known | {name: _measured(name, run) for name, run in runs.items()}), encoding="utf-8")
 
 
 def release_adapter(run: Path, name: str, figures: Mapping[str, Mapping[str, float]], plugins: Path = _PLUGINS) -> None:
@@ -60,7 +64,22 @@ def _validation(run: Path) -> tuple[int, dict[str, Any]]:
     return int(last["step"]), {key[4:]: value for key, value in last.items() if key.startswith("val/")}
 
 
-def _card(runs: Mapping[str, Path]) -> str:
+def _rows(card: str) -> dict[str, list[str]]:
+    """Rows of a card by model."""
+    rows: dict[str, list[str]] = {}
+    for line in card.splitlines():
+        name = line.split("|")[1].strip() if line.startswith("| ") else ""
+        if name in _MODELS:
+            rows.setdefault(name, []).append(line)
+    return rows
+
+
+def _measured(name: str, run: Path) -> list[str]:
+    step, figures = _validation(run)
+    return [f"| {name} | {step} | {key} | {value:.4f} |" for key, value in figures.items()]
+
+
+def _card(rows: Mapping[str, Sequence[str]]) -> str:
     lines = [
         "# Embedded weights",
         "",
@@ -72,9 +91,8 @@ def _card(runs: Mapping[str, Path]) -> str:
         "| model | steps | figure (validation split, one sampling step) | value |",
         "|---|---|---|---|",
     ]
-    for name, run in runs.items():
-        step, figures = _validation(run)
-        lines += [f"| {name} | {step} | {key} | {value:.4f} |" for key, value in figures.items()]
+    for name in _MODELS:
+        lines += rows.get(name, [])
     lines += [
         "",
         "`gain_db` is SDR gain with a floor 30 dB below the stem, `si_gain_db` that of 1 + SI-SDR; `harmed` is the",
@@ -90,14 +108,14 @@ def _card(runs: Mapping[str, Path]) -> str:
 def main() -> None:
     """Release whatever runs are named."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--base", type=Path)
-    parser.add_argument("--vocoder", type=Path)
-    parser.add_argument("--gate", type=Path)
+    for name in _MODELS:
+        parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("--adapters", type=Path)
     parser.add_argument("--figures", type=Path)
     chosen = parser.parse_args()
-    if chosen.base is not None and chosen.vocoder is not None and chosen.gate is not None:
-        release_base(chosen.base, chosen.vocoder, chosen.gate)
+    runs = {name: getattr(chosen, name) for name in _MODELS if getattr(chosen, name) is not None}
+    if runs:
+        release_models(runs)
     if chosen.adapters is not None and chosen.figures is not None:
         for name, figures in json.loads(chosen.figures.read_text(encoding="utf-8")).items():
             release_adapter(chosen.adapters / name, name, figures)
