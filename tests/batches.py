@@ -56,11 +56,14 @@ def batch(
     settings: Settings = SETTINGS,
     **options: Any,
 ) -> list[Outcome]:
-    """Run a recorded batch into a folder; returns the outcomes of inputs that could be planned."""
+    """Run a recorded batch into a folder; returns the outcomes of inputs that could be planned.
+
+    One thread unless told: other tests and other processes have other numbers, which changes last bits.
+    """
     selection = Selection(output=f"{output}/{{stem}}.{{ext}}", report="json")
     order = Order(settings, TinyLoader(base), record=True, **options)
     plan = plan_jobs([str(place) for place in inputs], selection, order.overwrite, order.resume)
-    return list(run_all(plan.jobs, order, engine or Engine(), NoBars()))
+    return list(run_all(plan.jobs, order, engine or Engine(threads=1), NoBars()))
 
 
 def digests(folder: Path) -> dict[str, bytes]:

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 from stemprover.batch import places
 from stemprover.batch.fingerprint import weights_fingerprint
 from stemprover.batch.jobs import Job
-from stemprover.batch.local import Lent, run_in_order, share_cores
+from stemprover.batch.local import Lent, run_in_order, shared_cores
 from stemprover.batch.orders import Order
 from stemprover.batch.outcomes import Outcome
 from stemprover.batch.work import attempt, process
@@ -115,15 +115,15 @@ def run_all(jobs: Sequence[Job], order: Order, engine: Engine, bars: Bars, *, al
         yield from run_on_cluster(jobs, order, engine, bars)
         return
     workers = engine.workers or 1
-    if workers > 1 or engine.threads:
-        share_cores(workers, engine.threads)
-    enhancer = order.new_enhancer(order.device)
-    order = prepared(order, enhancer)
-    lent = Lent(lambda: order.new_enhancer(order.device), workers, enhancer)
-    do = process if alone else attempt
+    share = shared_cores(workers, engine.threads) if workers > 1 or engine.threads else contextlib.nullcontext()
+    with share:
+        enhancer = order.new_enhancer(order.device)
+        order = prepared(order, enhancer)
+        lent = Lent(lambda: order.new_enhancer(order.device), workers, enhancer)
+        do = process if alone else attempt
 
-    def work(job: Job) -> Outcome:
-        with bars.job(places.name_of(job.source.place)) as progress:
-            return do(job, order, lent.borrow, progress)
+        def work(job: Job) -> Outcome:
+            with bars.job(places.name_of(job.source.place)) as progress:
+                return do(job, order, lent.borrow, progress)
 
-    yield from run_in_order(jobs, work, workers + 1, bars.cancelled)
+        yield from run_in_order(jobs, work, workers + 1, bars.cancelled)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
-__all__ = ["Lent", "run_in_order", "run_jobs", "share_cores"]
+__all__ = ["Lent", "run_in_order", "run_jobs", "shared_cores"]
 
 _AHEAD = 16
 """Jobs per worker that may be finished before the first of them is: results in order, memory bounded."""
@@ -105,11 +105,18 @@ def run_in_order(
             raise
 
 
-def share_cores(workers: int, threads: int | None = None) -> None:
+@contextlib.contextmanager
+def shared_cores(workers: int, threads: int | None = None) -> Iterator[None]:
     """Give every worker so many threads, else its share of the cores; more threads than cores are in each other's way.
 
     The number of threads may change the last bit of a float, hence results are the same bit for bit only if it is.
+    Afterwards it is what it was: it belongs to the whole process, which may do other things.
     """
     import torch
 
-    torch.set_num_threads(threads or max(1, torch.get_num_threads() // workers))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or max(1, before // workers))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
