@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from unittest.mock import patch
 
 import torch
-from quality_runs import ALL, BLIND, OURS, SIBLINGS, Around, Bench, Method, without_gate
+from quality_runs import ALL, BLIND, OURS, SIBLINGS, Around, Bench, Method
 from quality_sets import KITS, SONG, SYNTHETIC, Item, cut
 
 from stemprover.restoration.lora_layers import adapted
@@ -52,8 +52,8 @@ def ablations(bench: Bench) -> Iterator[Method]:
     yield bench.method("no ControlNet", SIBLINGS, ALL, around=_without_controlnet(bench))
     yield bench.method("no phase-aware gating", SIBLINGS, ALL, around=_without_gating(bench))
     yield bench.everything("no detector", SIBLINGS, ALL)
-    yield bench.method("no gate", SIBLINGS, ALL, around=without_gate(bench, 1.0))
-    yield bench.method("no gate, half", SIBLINGS, ALL, around=without_gate(bench, 0.5))
+    yield bench.without_gate(1.0).method("no gate", SIBLINGS, ALL)
+    yield bench.without_gate(0.5).method("no gate, half", SIBLINGS, ALL)
     yield bench.method("1 step", SIBLINGS, ALL, quality="fast")
     yield bench.method("16 steps", SIBLINGS, ALL, quality="best")
     for rank in RANKS if bench.adapters else ():

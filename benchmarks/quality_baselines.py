@@ -11,7 +11,7 @@ from quality_runs import ALL, BLIND, MIXTURE, REAL, SIBLINGS, Bench, Method
 from quality_scores import Repaired
 from quality_sets import Item
 
-from stemprover.data.library import KIT_STEMS
+from stemprover.separation.layout import KIT_STEMS
 from stemprover.spectral.residue import share_residue
 from stemprover.spectral.spec import SPEC
 from stemprover.spectral.stft import istft, stft

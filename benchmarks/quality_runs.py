@@ -6,9 +6,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
-from unittest.mock import patch
 
-import torch
 from everything import FlagEverything
 from quality_scores import Repaired
 from quality_sets import CLEAN, KITS, SONG, SYNTHETIC, Item
@@ -17,8 +15,9 @@ from stemprover.enhance import Enhancer, Settings
 from stemprover.plugins import Plugin
 from stemprover.spectral.spec import SPEC
 from stemprover.stems import Stem, StemSet
+from stemprover.synthesis.gate import constant_gate
 
-__all__ = ["ALL", "BLIND", "MIXTURE", "OURS", "REAL", "SIBLINGS", "Bench", "Method", "shipped", "without_gate"]
+__all__ = ["ALL", "BLIND", "MIXTURE", "OURS", "REAL", "SIBLINGS", "Bench", "Method", "shipped"]
 
 BLIND, SIBLINGS, MIXTURE = "blind", "siblings", "mixture"
 REAL, ALL = (SONG, KITS), (SONG, KITS, SYNTHETIC)
@@ -103,18 +102,14 @@ class Bench:
     ) -> Method:
         """Return StemProver that repairs every moment and band; a share of ``wet`` is applied, else the gate's."""
         models, plugins = self.enhancer.models, self.enhancer.plugins
-        flagging = dataclasses.replace(self, enhancer=Enhancer(models, plugins, [FlagEverything(artifact)]))
-        around = contextlib.nullcontext if wet is None else without_gate(self, wet)
-        return flagging.method(name, context, groups, around=around, **settings)
+        gate = None if wet is None else constant_gate(wet)
+        flagging = dataclasses.replace(self, enhancer=Enhancer(models, plugins, [FlagEverything(artifact)], gate))
+        return flagging.method(name, context, groups, **settings)
 
-
-def without_gate(bench: Bench, share: float) -> Around:
-    """Return a context manager in which ``share`` of every repair is applied."""
-
-    def always(seen: torch.Tensor) -> torch.Tensor:
-        return seen.new_full((len(seen), SPEC.n_bands), share)
-
-    return lambda: patch.object(bench.enhancer.models, "gate", always)
+    def without_gate(self, share: float) -> Bench:
+        """Return the same with ``share`` of every repair applied."""
+        models, plugins = self.enhancer.models, self.enhancer.plugins
+        return dataclasses.replace(self, enhancer=Enhancer(models, plugins, gate=constant_gate(share)))
 
 
 def shipped(bench: Bench) -> Iterator[Method]:

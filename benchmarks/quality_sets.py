@@ -12,8 +12,7 @@ import soundfile
 from quality_separators import repeating_pattern, spatial_wiener
 
 from stemprover.data.dtln import find_models, separate_with_dtln
-from stemprover.data.library import KIT_STEMS
-from stemprover.separation.layout import STEMS
+from stemprover.separation.layout import KIT_STEMS, STEMS
 from stemprover.separation.trained import find_separators
 from stemprover.spectral.spec import SPEC
 

@@ -28,6 +28,7 @@ from stemprover.routing import AdapterChoice, Plan, route
 from stemprover.spectral.segments import Segment, onset_strength, plan_segments
 from stemprover.spectral.spec import SPEC
 from stemprover.stems import Stem, StemSet, find_offsets
+from stemprover.synthesis.gate import Gate
 
 __all__ = ["AdapterChoice", "Enhanced", "Enhancer", "Settings"]
 
@@ -45,10 +46,19 @@ class Enhancer:
         What is installed.
     detectors : sequence of Detector, optional
         Used instead of those of the plugins.
+    gate : callable, optional
+        Used instead of the released gate, see :data:`~stemprover.synthesis.gate.Gate`.
     """
 
-    def __init__(self, models: Models, plugins: Sequence[Plugin], detectors: Sequence[Detector] | None = None) -> None:
+    def __init__(
+        self,
+        models: Models,
+        plugins: Sequence[Plugin],
+        detectors: Sequence[Detector] | None = None,
+        gate: Gate | None = None,
+    ) -> None:
         self.models = models
+        self._gate = gate or models.gate
         self.plugins = tuple(plugins)
         self.runner = PluginRunner(self.plugins)
         self._detectors = None if detectors is None else tuple(detectors)
@@ -226,7 +236,7 @@ class Enhancer:
         if one.plan.items:
             networks.load_vocoder()
             self.models.load_gate()
-        stages = Stages(networks.restore, networks.synthesise, self.models.gate, self.models.device, settings.seed)
+        stages = Stages(networks.restore, networks.synthesise, self._gate, self.models.device, settings.seed)
         return Renderer(stems, one.stem, one.plan.items, one.segments, stages, self.runner, progress)
 
 

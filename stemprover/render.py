@@ -27,7 +27,7 @@ from stemprover.spectral.stft import istft, power, stft
 from stemprover.stems import Stem, StemSet
 from stemprover.synthesis.base import VocoderInput
 from stemprover.synthesis.blend import Region, change_of, region_map, silence_gate
-from stemprover.synthesis.gate import evidence
+from stemprover.synthesis.gate import Gate, evidence
 from stemprover.timebase import Timebase
 
 __all__ = ["FRAMES", "MAX_SEGMENT_S", "Renderer", "Stages"]
@@ -62,7 +62,7 @@ class Stages:
 
     restore: Callable[[Condition, Mapping[str, float], Sequence[int]], Tensor]
     synthesise: Callable[[VocoderInput], Tensor]
-    gate: Callable[[Tensor], Tensor]
+    gate: Gate
     device: torch.device
     seed: int
 

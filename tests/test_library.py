@@ -136,7 +136,7 @@ def test_scenes_add_up_and_are_never_silent(train: Library):
 
 
 def test_kit_scenes_align_references_mix_and_estimates(train: Library):
-    scene, kit, start = draw_kit_scene(train, RATE, np.random.default_rng(0))
+    scene, kit, start = draw_kit_scene(train.kits, RATE, np.random.default_rng(0))
     estimate = kit.estimates[scene.stem_class].read(start, RATE)
     mixture = kit.mix.read(start, RATE)
     errors = errors_of_estimate(scene, estimate, mixture)

@@ -17,10 +17,10 @@ from tiny_base import tiny_base as tiny_base
 from stemprover.enhance import Enhanced, Enhancer
 from stemprover.models import Models
 from stemprover.plugins import Plugin, PluginRunner
-from stemprover.spectral.spec import SPEC
 from stemprover.spectral.stft import istft
 from stemprover.stems import Stem
 from stemprover.synthesis.base import Vocoder, VocoderInput
+from stemprover.synthesis.gate import constant_gate
 
 SONG = Path(__file__).parent.parent / "examples" / "detroit-garage"
 
@@ -119,10 +119,7 @@ class Inventive:
 
 
 class InventiveModels(Models):
-    """Models whose vocoder is :class:`Inventive`, and whose gate lets through whatever it says."""
-
-    def gate(self, seen: torch.Tensor) -> torch.Tensor:
-        return seen.new_ones(len(seen), SPEC.n_bands)
+    """Models whose vocoder is :class:`Inventive`."""
 
     def vocoder(self, name: str, plugins: Sequence[Plugin], runner: PluginRunner) -> Vocoder:
         return Inventive()
@@ -134,7 +131,7 @@ def test_digital_silence_stays_silent_whatever_the_vocoder_invents(base: Path, t
     audio[1] = 0.0
     pause = slice(round(2.4 * RATE), round(2.6 * RATE))
     audio[0, pause] = 0.0
-    enhancer = Enhancer(InventiveModels(base, "cpu", "float32"), (), detectors=[FlagBand()])
+    enhancer = Enhancer(InventiveModels(base, "cpu", "float32"), (), [FlagBand()], constant_gate(1.0))
     out = enhancer.enhance(Stem.from_array(audio, RATE), SETTINGS, mixture=mixture).audio
     assert np.abs(out[0] - audio[0]).max() > 0.01
     assert (out[0, pause] == 0).all()

@@ -107,12 +107,12 @@ def _build(
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
     "--renderer",
-    type=click.Choice(("builtin", "fluidsynth")),
+    type=click.Choice(("builtin", "fluidsynth", "drumkit")),
     default="builtin",
     show_default=True,
-    help="Own synthesis, or composed songs played by FluidSynth.",
+    help="Own synthesis, composed songs played by FluidSynth, or drum kits played by it piece by piece.",
 )
-@click.option("--soundfont", type=_file, help="SoundFont for fluidsynth; without it one that is installed.")
+@click.option("--soundfont", type=_file, help="SoundFont for FluidSynth; without it one that is installed.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Parallel processes.")
 def synth(out: Path, count: int, seconds: float, seed: int, renderer: str, soundfont: Path | None, jobs: int) -> None:
     """Render synthetic songs as folders of stems that sum to their mixture."""

@@ -134,19 +134,22 @@ def gate(pairs: Path, out: Path, recipe: Path | None, count: int, harm: float) -
 @_running
 @click.option("--architecture", type=click.Choice(("mask-unet", "open-unmix", "waveform-unet")), required=True)
 @click.option("--data", type=_folder, multiple=True, required=True, help="Folder of recordings; repeatable.")
+@click.option("--kit", is_flag=True, help="Take drum kits apart (kick, snare, toms, hi-hat, cymbals), not songs.")
 @click.option(
     "--without", multiple=True, metavar="NAME", help="Leave out this song or kit (or `*` pattern); repeatable."
 )
 @click.option("--cache", type=_folder, help="Where decoded recordings are kept; OUT/cache by default.")
 def separator(
-    out: Path, recipe: Path | None, architecture: str, data: tuple[Path, ...], without: tuple[str, ...],
+    out: Path, recipe: Path | None, architecture: str, data: tuple[Path, ...], kit: bool, without: tuple[str, ...],
     cache: Path | None,
 ) -> None:  # fmt: skip
     """Train a small separator on random mixtures: for pairs with real artifacts, or to be used."""
+    from stemprover.separation.layout import KIT_STEMS, STEMS
     from stemprover.training.runs import train_separator
 
+    stems = KIT_STEMS if kit else STEMS
     with _training("separator", recipe) as run:
-        run.wrote(train_separator(architecture, data, out, without, cache, run.recipe, run.log, run.numbers))
+        run.wrote(train_separator(architecture, data, out, without, cache, run.recipe, run.log, run.numbers, stems))
 
 
 @train.command()

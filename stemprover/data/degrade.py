@@ -12,7 +12,7 @@ from stemprover.data.artifacts import ARTIFACTS, apply_artifacts, draw_artifacts
 from stemprover.data.classical import CLASSICAL, separate_classically
 from stemprover.data.dtln import separate_with_dtln
 from stemprover.data.labels import cell_labels, sdr_db, severity_of
-from stemprover.data.library import Library
+from stemprover.data.library import Kit, Library
 from stemprover.data.neural import draw_separated
 from stemprover.data.pairs import PairAudio
 from stemprover.data.scenes import Scene, add, draw_kit_scene, draw_scene, loudness
@@ -99,10 +99,11 @@ def _draw(
 ) -> tuple[str, Scene, np.ndarray, Errors]:
     """Draw a scene for a kind and degrade its target; returns the precise kind, scene, mixture and errors by cause."""
     samples = round(PAIR_SECONDS * SPEC.sample_rate)
-    lacking = {"larsnet": not library.kits, "dtln": library.dtln is None, "neural": not separators}
+    recorded = [kit for kit in library.kits if kit.estimates]
+    lacking = {"larsnet": not recorded, "dtln": library.dtln is None, "neural": not separators}
     kind = "mask" if lacking.get(kind) else kind
     if kind == "larsnet":
-        return kind, *_larsnet(library, samples, rng)
+        return kind, *_larsnet(recorded, samples, rng)
     if kind == "neural":
         scene, kind, errors = draw_separated(library, separators, samples, rng)
         return kind, scene, scene.mixture, errors
@@ -128,9 +129,9 @@ def _degrade(kind: str, scene: Scene, rng: np.random.Generator, recipe: Recipe) 
     return kind, {}
 
 
-def _larsnet(library: Library, samples: int, rng: np.random.Generator) -> tuple[Scene, np.ndarray, Errors]:
+def _larsnet(kits: Sequence[Kit], samples: int, rng: np.random.Generator) -> tuple[Scene, np.ndarray, Errors]:
     """A real separator's output for one stem of a drum kit."""
-    scene, kit, start = draw_kit_scene(library, samples, rng)
+    scene, kit, start = draw_kit_scene(kits, samples, rng)
     mixture = kit.mix.read(start, samples)
     estimate = kit.estimates[scene.stem_class].read(start, samples)
     level = np.float32(10 ** (rng.uniform(-9, 3) / 20))

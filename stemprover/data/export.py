@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from stemprover.data.fluidsynth import find_soundfont, render_midi_song
+from stemprover.data.kits import kit_name, render_kit
 from stemprover.data.songs import render_song
 from stemprover.data.synth import RATE
 from stemprover.errors import OptionError
@@ -18,7 +19,7 @@ from stemprover.stems import Stem, Writer
 
 __all__ = ["RENDERERS", "write_songs"]
 
-RENDERERS = ("builtin", "fluidsynth")
+RENDERERS = ("builtin", "fluidsynth", "drumkit")
 _PEAK = 0.9
 
 
@@ -34,6 +35,8 @@ def write_songs(
 ) -> int:
     """Write songs ``out/000000/`` and so on: one 16-bit FLAC per stem, and ``mixture.flac``, their exact sum.
 
+    Drum performances are called after their SoundFont and kit.
+
     Parameters
     ----------
     out : Path
@@ -47,9 +50,10 @@ def write_songs(
     progress : callable, optional
         Called with 1 after each song.
     renderer : str
-        ``builtin`` (synthesised notes) or ``fluidsynth`` (composed songs with sampled instruments).
+        ``builtin`` (synthesised notes), ``fluidsynth`` (composed songs with sampled instruments) or ``drumkit`` (drum
+        patterns with sampled kits, one stem per piece).
     soundfont : Path, optional
-        For ``fluidsynth``; without it one that is installed.
+        For ``fluidsynth`` and ``drumkit``; without it one that is installed.
     jobs : int
         Parallel processes.
 
@@ -65,9 +69,9 @@ def write_songs(
     """
     if renderer not in RENDERERS:
         raise OptionError(f"a renderer ({', '.join(RENDERERS)})", f"'{renderer}'", "name one of these")
-    used = find_soundfont(soundfont) if renderer == "fluidsynth" else None
-    missing = [number for number in range(count) if not (out / f"{number:06d}" / "mixture.flac").is_file()]
-    job = _Job(out, seed, seconds, used)
+    used = None if renderer == "builtin" else find_soundfont(soundfont)
+    job = _Job(out, seed, seconds, renderer, used)
+    missing = [number for number in range(count) if not (job.folder(number) / "mixture.flac").is_file()]
     if progress is not None:
         progress(count - len(missing))
     for _ in map(job.write, missing) if jobs <= 1 else _parallel(job, missing, jobs):
@@ -83,15 +87,23 @@ class _Job:
     out: Path
     seed: int
     seconds: float
+    renderer: str
     soundfont: Path | None
 
+    def folder(self, number: int) -> Path:
+        name = kit_name(number, self.soundfont) if self.renderer == "drumkit" and self.soundfont else f"{number:06d}"
+        return self.out / name
+
     def write(self, number: int) -> int:
-        seed = (self.seed, number)
-        stems = (
-            render_midi_song(seed, self.seconds, self.soundfont) if self.soundfont else render_song(seed, self.seconds)
-        )
-        _write_song(self.out / f"{number:06d}", stems)
+        _write_song(self.folder(number), self._render(number))
         return number
+
+    def _render(self, number: int) -> Mapping[str, np.ndarray]:
+        if self.soundfont is None:
+            return render_song((self.seed, number), self.seconds)
+        if self.renderer == "drumkit":
+            return render_kit(self.seed, number, self.seconds, self.soundfont)
+        return render_midi_song((self.seed, number), self.seconds, self.soundfont)
 
 
 def _parallel(job: _Job, numbers: list[int], jobs: int) -> Iterator[int]:

@@ -18,7 +18,7 @@ from stemprover.data.songs import SYNTH_CLASSES, spread
 from stemprover.data.synth import RATE, VOICES, Note, reverberate
 from stemprover.errors import TrainingError
 
-__all__ = ["find_soundfont", "render_midi_song", "write_midi"]
+__all__ = ["find_soundfont", "finish", "play", "render_midi_song", "write_midi"]
 
 _PACKAGES = "apt install fluidsynth fluid-soundfont-gm"
 _FOLDERS = (
@@ -79,7 +79,7 @@ def render_midi_song(seed: int | tuple[int, ...], seconds: float, soundfont: Pat
     stems = {}
     for number, name in enumerate(SYNTH_CLASSES):
         rng = np.random.default_rng([*base, 7100 + number])
-        audio = _finish(_render_stem(score.stems[name], score.tempo, samples, soundfont, rng), rng)
+        audio = finish(_render_stem(score.stems[name], score.tempo, samples, soundfont, rng), rng)
         level = _LEVEL * 10 ** (rng.uniform(-8, 4) / 20) / (np.sqrt(np.mean(audio**2)) + 1e-9)
         stems[name] = np.asarray(audio * level, np.float32)
     return stems
@@ -92,7 +92,7 @@ def _render_stem(
     audio = np.zeros((2, samples), np.float32)
     played = tuple(part for part in parts if part.program != SUNG)
     if played:
-        audio += _play(played, tempo, samples, soundfont, rng)
+        audio += play(played, tempo, samples, soundfont, rng)
     for part in parts:
         if part.program == SUNG:
             voice = _sing(part, tempo, samples, rng)
@@ -103,7 +103,7 @@ def _render_stem(
     return audio
 
 
-def _finish(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def finish(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """What a mixing engineer adds: no rumble (some SoundFont pads hold DC), more or less treble, often saturation."""
     treble = signal.sosfilt(signal.butter(1, rng.uniform(1500, 6000), "highpass", fs=RATE, output="sos"), audio, axis=1)
     audio = audio + rng.uniform(-0.4, 1.5) * treble
@@ -148,7 +148,7 @@ def write_midi(parts: Sequence[Part], tempo: float, seconds: float, path: Path) 
     file.save(path)
 
 
-def _play(parts: Sequence[Part], tempo: float, samples: int, soundfont: Path, rng: np.random.Generator) -> np.ndarray:
+def play(parts: Sequence[Part], tempo: float, samples: int, soundfont: Path, rng: np.random.Generator) -> np.ndarray:
     """Run FluidSynth on some parts, in a room and with a chorus that are drawn for the stem."""
     settings = {
         "synth.reverb.room-size": rng.uniform(0.1, 0.9),

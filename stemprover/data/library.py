@@ -1,7 +1,8 @@
 """What a data folder holds, for one split.
 
 The layout is ``multitrack/tracks.csv`` (split, song, stem, path), ``drumkits/<kit>``, ``oneshots`` and ``vocadito``,
-each of which may be absent; or plainly one folder per song with one file per stem (MUSDB18-HQ's ``train``, MoisesDB).
+each of which may be absent; or plainly one folder per song with one file per stem (MUSDB18-HQ's ``train``, MoisesDB). A
+folder with all the pieces of a drum kit, their mixture and nothing else is a kit.
 """
 
 from __future__ import annotations
@@ -10,16 +11,16 @@ import csv
 import dataclasses
 import itertools
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from stemprover.data.dtln import find_models
 from stemprover.data.sources import Recording, open_recording
 from stemprover.errors import TrainingError
+from stemprover.separation.layout import KIT_STEMS
 from stemprover.stems.names import guess_stem_class, is_mixture_name
 
 __all__ = [
-    "KIT_STEMS",
     "TRAIN_KITS",
     "Kit",
     "Library",
@@ -29,7 +30,6 @@ __all__ = [
     "stem_class_of_sample",
 ]
 
-KIT_STEMS = ("kick", "snare", "toms", "hihat", "cymbals")
 TRAIN_KITS = ("bluebird", "brooklyn", "roots")
 _AUDIO = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff"})
 _KNOWN = frozenset({"multitrack", "drumkits", "oneshots", "vocadito", "dtln", "spleeter_example"})
@@ -50,7 +50,7 @@ _SAMPLE_CLASSES = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Kit:
-    """A drum performance with a real separator's outputs: recordings by stem."""
+    """A drum performance, recordings by stem; ``estimates`` are a real separator's outputs and may be empty."""
 
     name: str
     mix: Recording
@@ -105,7 +105,10 @@ def open_library(data: Path, cache: Path, split: str) -> Library:
     solos = sorted(data.glob("vocadito/*.wav"))
     library = Library(
         songs=_songs(data / "multitrack", cache, split) or _plain_songs(data, cache, split),
-        kits=tuple(_kit(data / "drumkits" / name, cache, split) for name in TRAIN_KITS if _has_kit(data, name)),
+        kits=(
+            *(_kit(data / "drumkits" / name, cache, split) for name in TRAIN_KITS if _has_kit(data, name)),
+            *_plain_kits(data, cache, split),
+        ),
         solos=tuple(open_recording(path, cache, split, "solo", path.stem, "vocals") for path in solos),
         samples=_samples(sorted(data.glob("oneshots/*.flac")), cache, split),
         dtln=find_models(data),
@@ -161,15 +164,40 @@ def _songs(folder: Path, cache: Path, split: str) -> dict[str, tuple[Recording, 
 def _plain_songs(data: Path, cache: Path, split: str) -> dict[str, tuple[Recording, ...]]:
     """One folder per song; files named after a stem, or lying in a folder that is. Mixtures are left out."""
     songs: dict[str, tuple[Recording, ...]] = {}
-    for folder in sorted(path for path in data.iterdir() if path.is_dir() and path.name not in _KNOWN):
+    for folder in _plain_folders(data):
         tracks = []
-        for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in _AUDIO):
+        for path in _audio_files(folder):
             stem_class = _SONG_CLASSES.get(guess_stem_class(path))
             if stem_class is not None and not is_mixture_name(path):
                 tracks.append(open_recording(path, cache, split, "song", folder.name, stem_class))
         if len({track.stem_class for track in tracks}) > 1:
             songs[folder.name] = tuple(tracks)
     return songs
+
+
+def _plain_kits(data: Path, cache: Path, split: str) -> Iterator[Kit]:
+    """One folder per kit that holds its pieces and their mixture, and no other stem."""
+    for folder in _plain_folders(data):
+        files = _audio_files(folder)
+        mixtures = [path for path in files if is_mixture_name(path)]
+        pieces = {guess_stem_class(path): path for path in files if path not in mixtures}
+        if len(mixtures) == 1 and set(pieces) == set(KIT_STEMS):
+            yield Kit(
+                name=folder.name,
+                mix=open_recording(mixtures[0], cache, split, "kit", folder.name, "drums"),
+                references={
+                    stem: open_recording(path, cache, split, "kit", folder.name, stem) for stem, path in pieces.items()
+                },
+                estimates={},
+            )
+
+
+def _plain_folders(data: Path) -> list[Path]:
+    return sorted(path for path in data.iterdir() if path.is_dir() and path.name not in _KNOWN)
+
+
+def _audio_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _AUDIO)
 
 
 def _has_kit(data: Path, name: str) -> bool:

@@ -5,16 +5,15 @@ A separator never sees music that it trained on: there it is better than anywher
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 
 from stemprover.data.library import Library
-from stemprover.data.scenes import Scene, draw_scene
+from stemprover.data.scenes import Scene, add, draw_scene
 from stemprover.data.separators import Errors, errors_of_estimate
 from stemprover.errors import TrainingError
-from stemprover.separation.layout import STEMS
 from stemprover.separation.trained import TrainedSeparator
 from stemprover.spectral.stft import istft, power, stft
 
@@ -37,24 +36,26 @@ def draw_separated(
     Raises
     ------
     TrainingError
-        If every separator trained on something in every scene.
+        If every separator trained on something in every scene, or none makes such stems.
     """
     for _ in range(_ATTEMPTS):
         scene = draw_scene(library, samples, rng)
-        fitting = [separator for separator in separators if not separator.heard & scene.sources]
-        if scene.stem_class in (*STEMS, "instrumental") and fitting:
+        needed = "vocals" if scene.stem_class == "instrumental" else scene.stem_class
+        fitting = [one for one in separators if needed in one.stems and not one.heard & scene.sources]
+        if fitting:
             break
     else:
         fix = "train separators without some of the songs: `stemprover train separator --without SONG`"
-        raise TrainingError("a separator that did not train on the songs of a mixture", "none", fix)
+        raise TrainingError("a separator of such stems that did not train on the mixture", "none", fix)
     architectures = sorted({separator.architecture for separator in fitting})
     architecture = str(rng.choice(architectures))
     same = [separator for separator in fitting if separator.architecture == architecture]
     mixture = scene.mixture
-    stems = same[rng.integers(len(same))].separate(mixture, scene.sources)
+    separator = same[rng.integers(len(same))]
+    stems = separator.separate(mixture, scene.sources)
     if rng.random() < _RENORMALISED:
         stems = renormalise(stems, mixture)
-    estimate = _of_class(stems, mixture, scene.stem_class, rng)
+    estimate = _of_class(dict(zip(separator.stems, stems, strict=True)), mixture, scene.stem_class, rng)
     return scene, architecture, errors_of_estimate(scene, estimate, mixture)
 
 
@@ -80,10 +81,12 @@ def renormalise(stems: np.ndarray, mixture: np.ndarray) -> np.ndarray:
     return shared
 
 
-def _of_class(stems: np.ndarray, mixture: np.ndarray, stem_class: str, rng: np.random.Generator) -> np.ndarray:
+def _of_class(
+    stems: Mapping[str, np.ndarray], mixture: np.ndarray, stem_class: str, rng: np.random.Generator
+) -> np.ndarray:
     """One stem; the instrumental is what is left without vocals, or the sum of the others."""
     if stem_class != "instrumental":
-        return np.asarray(stems[STEMS.index(stem_class)], np.float32)
-    vocals = STEMS.index("vocals")
-    rest = mixture - stems[vocals] if rng.random() < 0.5 else np.delete(stems, vocals, axis=0).sum(0)
-    return np.asarray(rest, np.float32)
+        return stems[stem_class]
+    if rng.random() < 0.5:
+        return np.asarray(mixture - stems["vocals"], np.float32)
+    return add(audio for name, audio in stems.items() if name != "vocals")

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import soxr
 
-from stemprover.data.library import KIT_STEMS, Kit, Library
+from stemprover.data.library import Kit, Library
 from stemprover.data.songs import render_stem
 from stemprover.data.sources import Recording
+from stemprover.separation.layout import KIT_STEMS
 from stemprover.spectral.spec import SPEC
 
 __all__ = ["Scene", "active_start", "add", "draw_kit_scene", "draw_scene", "loudness", "sequence"]
@@ -61,10 +62,15 @@ def loudness(audio: np.ndarray) -> float:
 
 
 def draw_scene(library: Library, samples: int, rng: np.random.Generator, stem_class: str | None = None) -> Scene:
-    """Draw a random scene of ``samples`` samples, for any or one class of target; the target is never silent."""
-    stem_class = stem_class or str(rng.choice(list(_TARGETS), p=list(_TARGETS.values())))
+    """Draw a random scene of ``samples`` samples, for any or one class of target; the target is never silent.
+
+    Where there are kits and no songs, every scene is one of a kit unless a class is asked for.
+    """
+    if stem_class is None:
+        stem_class = str(rng.choice(list(_TARGETS), p=list(_TARGETS.values())))
+        stem_class = "kit" if library.kits and not library.songs else stem_class
     if stem_class == "kit" and library.kits:
-        return _finish(draw_kit_scene(library, samples, rng)[0], rng)
+        return _finish(draw_kit_scene(library.kits, samples, rng)[0], rng)
     stem_class = "drums" if stem_class == "kit" else stem_class
     for _ in range(_ATTEMPTS):
         from_song = library.songs and rng.random() < 0.55
@@ -78,10 +84,15 @@ def draw_scene(library: Library, samples: int, rng: np.random.Generator, stem_cl
     return _finish(Scene("synth", stem_class, render_stem(fallback, samples, rng), siblings), rng)
 
 
-def draw_kit_scene(library: Library, samples: int, rng: np.random.Generator) -> tuple[Scene, Kit, int]:
-    """Draw a drum stem among the other stems of its kit; also returns the kit and the first sample."""
+def draw_kit_scene(kits: Sequence[Kit], samples: int, rng: np.random.Generator) -> tuple[Scene, Kit, int]:
+    """Draw a drum stem among the other stems of its kit; also returns the kit and the first sample.
+
+    Recorded and rendered kits (those with a separator's outputs and those without) are drawn equally often.
+    """
+    recorded, rendered = [kit for kit in kits if kit.estimates], [kit for kit in kits if not kit.estimates]
     for _ in range(_ATTEMPTS * 4):
-        kit = library.kits[rng.integers(len(library.kits))]
+        several = recorded if recorded and (not rendered or rng.random() < 0.5) else rendered
+        kit = several[rng.integers(len(several))]
         stem = KIT_STEMS[rng.integers(len(KIT_STEMS))]
         target = kit.references[stem]
         start = active_start(target, samples, rng)

@@ -1,4 +1,4 @@
-"""What the host's own separators share: stem order, level of the input, resolution of masks."""
+"""What the host's own separators share: stem orders, level of the input, resolution of masks."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from torch import Tensor
 from stemprover.spectral.spec import SpectralSpec
 from stemprover.spectral.stft import istft, stft
 
-__all__ = ["STEMS", "apply_masks", "normalise", "spectrum_of"]
+__all__ = ["KIT_STEMS", "STEMS", "apply_masks", "normalise", "spectrum_of"]
 
 STEMS = ("drums", "bass", "other", "vocals")
-"""Order of the stems in every network's output."""
+"""A song's stems, in the order of a network's output."""
+
+KIT_STEMS = ("kick", "snare", "toms", "hihat", "cymbals")
+"""A drum kit's stems, likewise."""
 
 _QUIET = 1e-5
 
@@ -42,7 +45,7 @@ def spectrum_of(audio: Tensor, spec: SpectralSpec) -> tuple[Tensor, Tensor]:
 
 
 def apply_masks(masks: Tensor, spectrum: Tensor, samples: int, spec: SpectralSpec) -> Tensor:
-    """Apply masks ``[batch, 4, 2, n_bins, frames]`` and return audio, ``[batch, 4, 2, samples]``."""
+    """Apply masks ``[batch, stems, 2, n_bins, frames]`` and return audio, ``[batch, stems, 2, samples]``."""
     with torch.autocast(spectrum.device.type, enabled=False):
         # Real times complex would first widen the masks to complex numbers.
         masked = masks.float()[..., None] * torch.view_as_real(spectrum)[:, None]

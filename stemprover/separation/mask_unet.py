@@ -31,7 +31,7 @@ class _Block(nn.Sequential):
 
 
 class MaskUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Masks between 0 and 1 for four stems.
+    """Masks between 0 and 1 for every stem.
 
     Parameters
     ----------
@@ -39,11 +39,20 @@ class MaskUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Frame and hop of its STFT.
     channels : tuple of int
         Width at each resolution; each is half the one before.
+    stems : tuple of str
+        Stem classes in the order of the output.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
-    def __init__(self, n_fft: int = 2048, hop: int = 512, channels: tuple[int, ...] = (40, 64, 96, 128)) -> None:
+    def __init__(
+        self,
+        n_fft: int = 2048,
+        hop: int = 512,
+        channels: tuple[int, ...] = (40, 64, 96, 128),
+        stems: tuple[str, ...] = STEMS,
+    ) -> None:
         super().__init__()
+        self.stems = tuple(stems)
         self.spec = SpectralSpec(n_fft=n_fft, hop=hop)
         self.rows = n_fft // 2 // _BINS
         self.embed = nn.Conv2d(2 * _BINS * _FRAMES, channels[0], 1)
@@ -53,18 +62,18 @@ class MaskUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.up = nn.ModuleList(
             _Block(channels[k] + channels[k - 1], channels[k - 1]) for k in range(len(channels) - 1, 0, -1)
         )
-        self.head = nn.Conv2d(channels[0], len(STEMS) * 2 * _BINS * _FRAMES, 1)
+        self.head = nn.Conv2d(channels[0], len(self.stems) * 2 * _BINS * _FRAMES, 1)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, audio: Tensor) -> Tensor:
-        """Separate ``[batch, 2, samples]`` into ``[batch, 4, 2, samples]``."""
+        """Separate ``[batch, 2, samples]`` into ``[batch, stems, 2, samples]``."""
         spectrum, image = spectrum_of(audio, self.spec)
         masks = torch.sigmoid(self._logits(image[:, :, :-1]).float())
         masks = torch.cat([masks, masks[..., -1:, :]], dim=-2)  # the highest bin shares its neighbour's
         return apply_masks(masks, spectrum, audio.shape[-1], self.spec)
 
     def _logits(self, image: Tensor) -> Tensor:
-        """``[batch, 2, bins, frames] -> [batch, 4, 2, bins, frames]``."""
+        """``[batch, 2, bins, frames] -> [batch, stems, 2, bins, frames]``."""
         frames = image.shape[-1]
         image = nn.functional.pad(image, (0, -frames % (_FRAMES << len(self.down))))
         patches = rearrange(image, "b c (f p) (t q) -> b (c p q) f t", p=_BINS, q=_FRAMES)
@@ -78,6 +87,6 @@ class MaskUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         for block, skip in zip(self.up, reversed(skips[:-1]), strict=True):
             hidden = block(torch.cat([nn.functional.interpolate(hidden, scale_factor=2.0), skip], 1))
         logits: Tensor = rearrange(
-            self.head(hidden), "b (s c p q) f t -> b s c (f p) (t q)", s=len(STEMS), c=2, p=_BINS, q=_FRAMES
+            self.head(hidden), "b (s c p q) f t -> b s c (f p) (t q)", s=len(self.stems), c=2, p=_BINS, q=_FRAMES
         )
         return logits[..., :frames]

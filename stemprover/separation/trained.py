@@ -14,6 +14,7 @@ from torch import nn
 
 from stemprover.errors import ModelError
 from stemprover.separation.inference import separate
+from stemprover.separation.layout import STEMS
 from stemprover.separation.mask_unet import MaskUNet
 from stemprover.separation.open_unmix import OpenUnmixLike
 from stemprover.separation.waveform_unet import WaveformUNet
@@ -40,14 +41,17 @@ class TrainedSeparator:
         Holds weights, configuration and ``trained_on.json``.
     heard : frozenset of str
         Songs and kits that it trained on.
+    stems : tuple of str
+        Stem classes in the order of its output.
     """
 
     architecture: str
     folder: Path
     heard: frozenset[str]
+    stems: tuple[str, ...] = STEMS
 
     def separate(self, audio: np.ndarray, sources: Iterable[str]) -> np.ndarray:
-        """Separate a mixture ``[2, samples]`` that was made from ``sources`` into ``[4, 2, samples]``.
+        """Separate a mixture ``[2, samples]`` that was made from ``sources`` into ``[stems, 2, samples]``.
 
         Raises
         ------
@@ -79,18 +83,21 @@ def find_separators(folder: Path) -> tuple[TrainedSeparator, ...]:
 def _describe(folder: Path) -> TrainedSeparator:
     try:
         heard = json.loads((folder / TRAINED_ON).read_text(encoding="utf-8"))["heard"]
-        return TrainedSeparator(_architecture(folder), folder, frozenset(heard))
+        architecture, stems = _configuration(folder)
+        return TrainedSeparator(architecture, folder, frozenset(heard), stems)
     except (OSError, ValueError, KeyError, TypeError) as error:
         fix = "delete the folder or train it again with `stemprover train separator`"
         raise ModelError(f"a separator in {folder}", repr(error), fix) from error
 
 
-def _architecture(folder: Path) -> str:
-    name = json.loads((folder / "config.json").read_text(encoding="utf-8"))["_class_name"]
+def _configuration(folder: Path) -> tuple[str, tuple[str, ...]]:
+    """Architecture, and stems: the first separators knew songs only and did not name theirs."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    name = config["_class_name"]
     names = {kind.__name__: architecture for architecture, kind in ARCHITECTURES.items()}
     if name not in names:
         raise ValueError(f"no architecture {name}; known are {', '.join(names)}")
-    return names[name]
+    return names[name], tuple(config.get("stems", STEMS))
 
 
 @functools.lru_cache(maxsize=32)
@@ -104,7 +111,7 @@ def load_network(folder: Path) -> nn.Module:
     """
     fix = "give the final/ folder of a run of `stemprover train separator`"
     try:
-        kind = ARCHITECTURES[_architecture(folder)]
+        kind = ARCHITECTURES[_configuration(folder)[0]]
         loaded = kind.from_pretrained(folder, use_safetensors=True, output_loading_info=True)  # type: ignore[attr-defined]
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"a separator in {folder}", str(error), fix) from error

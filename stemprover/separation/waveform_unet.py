@@ -52,7 +52,7 @@ class _Decode(nn.Module):
 
 
 class WaveformUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Samples in, samples of four stems out.
+    """Samples in, samples of all stems out.
 
     Parameters
     ----------
@@ -60,11 +60,16 @@ class WaveformUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Learned filters that take the place of a spectrum.
     channels : tuple of int
         Width after each reduction by four.
+    stems : tuple of str
+        Stem classes in the order of the output.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
-    def __init__(self, filters: int = 96, channels: tuple[int, ...] = (96, 128, 160)) -> None:
+    def __init__(
+        self, filters: int = 96, channels: tuple[int, ...] = (96, 128, 160), stems: tuple[str, ...] = STEMS
+    ) -> None:
         super().__init__()
+        self.stems = tuple(stems)
         edge = (0, (_WINDOW - _HOP) // 2)
         self.analyse = nn.Conv2d(2, filters, (1, _WINDOW), (1, _HOP), edge, bias=False)
         self.synthesise = nn.ConvTranspose2d(filters, 2, (1, _WINDOW), (1, _HOP), edge, bias=False)
@@ -75,24 +80,24 @@ class WaveformUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.encoders = nn.ModuleList(_Encode(widths[k], widths[k + 1]) for k in range(len(channels)))
         self.course = nn.LSTM(channels[-1], channels[-1] // 2, batch_first=True, bidirectional=True)
         self.decoders = nn.ModuleList(_Decode(widths[k + 1], widths[k]) for k in reversed(range(len(channels))))
-        self.shares = nn.Conv2d(filters, len(STEMS) * filters, (1, 1))
-        self.additions = nn.Conv2d(filters, len(STEMS) * filters, (1, 1))
+        self.shares = nn.Conv2d(filters, len(self.stems) * filters, (1, 1))
+        self.additions = nn.Conv2d(filters, len(self.stems) * filters, (1, 1))
         assert self.shares.bias is not None
         nn.init.constant_(self.shares.bias, -1.1)  # a quarter each
         nn.init.zeros_(self.additions.weight)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, audio: Tensor) -> Tensor:
-        """Separate ``[batch, 2, samples]`` into ``[batch, 4, 2, samples]``."""
+        """Separate ``[batch, 2, samples]`` into ``[batch, stems, 2, samples]``."""
         samples = audio.shape[-1]
         scaled, level = normalise(audio)
         padded = functional.pad(scaled, (0, -samples % (_HOP * _STRIDE ** len(self.encoders))))[:, :, None]
         features = self.analyse(padded.contiguous(memory_format=torch.channels_last))
         hidden = self._unet(features)
-        shares = rearrange(torch.sigmoid(self.shares(hidden)), "b (s f) 1 t -> b s f 1 t", s=len(STEMS))
-        additions = rearrange(self.additions(hidden), "b (s f) 1 t -> b s f 1 t", s=len(STEMS))
+        shares = rearrange(torch.sigmoid(self.shares(hidden)), "b (s f) 1 t -> b s f 1 t", s=len(self.stems))
+        additions = rearrange(self.additions(hidden), "b (s f) 1 t -> b s f 1 t", s=len(self.stems))
         parts = rearrange(shares * features[:, None] + additions, "b s f 1 t -> (b s) f 1 t")
-        stems: Tensor = rearrange(self.synthesise(parts), "(b s) c 1 t -> b s c t", s=len(STEMS))
+        stems: Tensor = rearrange(self.synthesise(parts), "(b s) c 1 t -> b s c t", s=len(self.stems))
         return stems[..., :samples].float() * level[:, None]
 
     def _unet(self, features: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ It is shared by all adapters and vocoders, because it sees what they did and not
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -20,9 +21,12 @@ from stemprover.errors import ModelError
 from stemprover.spectral.bands import band_matrix
 from stemprover.spectral.phase import BandFeatures
 from stemprover.spectral.spec import SPEC
-from stemprover.spectral.stft import power
+from stemprover.spectral.stft import power, product
 
-__all__ = ["EVIDENCE", "RepairGate", "evidence", "load_gate"]
+__all__ = ["EVIDENCE", "Gate", "RepairGate", "constant_gate", "evidence", "load_gate"]
+
+Gate = Callable[[Tensor], Tensor]
+"""Evidence ``[batch, len(EVIDENCE)]`` to the share of the change that each band gets, ``[batch, n_bands]``."""
 
 _EPS = 1e-12
 _QUIET = 1e-4  # of a part's loudest band: what lies below says nothing about its texture
@@ -83,11 +87,11 @@ def evidence(
     bands = band_matrix().to(stem.real)
     own = features.magnitude.square() * bands.sum(1, keepdim=True)
     changed = bands @ power(change)
-    with_stem = bands @ _product(change, stem)
+    with_stem = bands @ product(change, stem)
     beside = with_siblings = torch.zeros_like(own)
     if siblings is not None:
         beside = bands @ power(siblings)
-        with_siblings = bands @ _product(change, siblings)
+        with_siblings = bands @ product(change, siblings)
     maps = torch.stack(
         [
             own,
@@ -140,11 +144,6 @@ def _cues(maps: Tensor, totals: Tensor) -> Tensor:
         _flatness(changed),
     )
     return torch.stack(cues, dim=1)
-
-
-def _product(one: Tensor, other: Tensor) -> Tensor:
-    """Real part of one times the other conjugated."""
-    return torch.addcmul(one.real * other.real, one.imag, other.imag)
 
 
 def _bels(energy: Tensor, reference: Tensor) -> Tensor:
@@ -204,6 +203,11 @@ class RepairGate(ModelMixin, ConfigMixin):  # type: ignore[misc]
         usual = ((seen - self.mean) / self.deviation).clamp(-_LIMIT, _LIMIT)
         shares = torch.sigmoid(self.layers(usual)).unsqueeze(1)
         return functional.interpolate(shares, SPEC.n_bands, mode="linear").squeeze(1)
+
+
+def constant_gate(share: float) -> Gate:
+    """Return a gate that lets the same share of every repair through, to see what the repairs themselves are worth."""
+    return lambda seen: seen.new_full((len(seen), SPEC.n_bands), share)
 
 
 def load_gate(folder: Path) -> RepairGate:

@@ -1,54 +1,22 @@
-"""Training the repair gate: training pairs are repaired once, then a perceptron learns which repairs help.
-
-The repairs are made by the whole chain, detection included, because what it does wrong is what the gate must know.
-They take nearly all of the time and do not change while the gate learns, so what is to be known of them is kept in the
-run's folder, and an interrupted run goes on.
-"""
+"""Training the repair gate: a perceptron learns which repairs help, on repairs whose truth is known."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import itertools
-import json
-import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import torch
-from accelerate import PartialState
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from stemprover.data.pairs import Pair, PairAudio, load
-from stemprover.enhance import Enhancer
-from stemprover.enhanced import Settings
-from stemprover.errors import TrainingError
-from stemprover.models import EMBEDDED_VOCODER
-from stemprover.plugins import folder_sha256
-from stemprover.render import WINDOW
-from stemprover.spectral.bands import band_matrix
-from stemprover.spectral.phase import band_features
-from stemprover.spectral.segments import Segment
-from stemprover.spectral.spec import SPEC
-from stemprover.spectral.stft import power, stft
-from stemprover.stems import Stem, StemSet
-from stemprover.synthesis.gate import EVIDENCE, RepairGate, evidence
-from stemprover.training.loop import Log
+from stemprover.synthesis.gate import RepairGate
 
-__all__ = ["Draw", "GateTask", "Outcome", "Outcomes", "draw_pairs", "make_outcomes", "outcome_of", "spoiled_change"]
+__all__ = ["GateTask", "Outcome", "Outcomes"]
 
 _FLOOR = 1e-3  # of the clean energy, as in the other losses: an error 30 dB below the stem counts as none
 _WORSE_DB, _EDGE_DB = 0.1, 0.05
 _BEST_DB = 6.0  # a gain beyond it is no better: a few easy items are not to decide
-_MADE = ("none", "controlled")
-_REAL_PER_MADE = 5
-_ALONE_EVERY = 3
-_MORE_STEPS_EVERY = 8
-_SPOILED, _SPOILED_EVERY = "spoiled", 4
-_SPOILED_S = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,208 +54,6 @@ class Outcome:
 def _off_line(clean: Tensor, product: Tensor, energy: Tensor) -> Tensor:
     """Energy of what is left of the clean stem beside an estimate that is scaled to fit it best."""
     return clean - product.square() / (energy + 1e-9)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Draw:
-    """A pair and how it is repaired.
-
-    Attributes
-    ----------
-    pair : Pair
-    alone : bool
-        Without its siblings.
-    quality : str
-        As of :class:`~stemprover.enhanced.Settings`, or ``spoiled``: by no network, but by what a broken adapter or
-        vocoder might do.
-    """
-
-    pair: Pair
-    alone: bool = False
-    quality: str = "fast"
-
-    @property
-    def name(self) -> str:
-        """Name of what is kept of it."""
-        return f"{self.pair.id}{'-alone' if self.alone else ''}{'' if self.quality == 'fast' else f'-{self.quality}'}"
-
-
-def draw_pairs(pairs: Sequence[Pair], count: int, seed: int) -> list[Draw]:
-    """Choose pairs, and how each is repaired.
-
-    Five of real separators' stems take turns with one that was made by rule and a clean one; when one kind is used up,
-    the others go on. All are repaired in one step with their siblings, every third once more alone, one in eight each
-    once more with the steps of ``balanced`` and of ``best``, and every fourth is spoiled. More pairs are the same ones
-    and others.
-
-    Parameters
-    ----------
-    pairs : sequence of Pair
-        Of one split.
-    count, seed : int
-        How many pairs at most; seed of the draw.
-
-    Returns
-    -------
-    list of Draw
-    """
-    rng = random.Random(seed)
-    damaged = [pair for pair in pairs if pair.sdr_db is not None and pair.has_siblings]
-    clean = [pair for pair in pairs if pair.sdr_db is None and pair.has_siblings]
-    rng.shuffle(damaged)
-    rng.shuffle(clean)
-    real = [pair for pair in damaged if pair.separator not in _MADE]
-    made = iter([pair for pair in damaged if pair.separator in _MADE])
-    untouched = iter(clean)
-    chosen: list[Pair] = []
-    for number, pair in enumerate(real, 1):
-        chosen.append(pair)
-        if number % _REAL_PER_MADE == 0:
-            chosen += [other for other in (next(made, None), next(untouched, None)) if other is not None]
-    chosen = [*chosen, *made, *untouched][:count]
-    draws = [Draw(pair) for pair in chosen] + [Draw(pair, alone=True) for pair in chosen[::_ALONE_EVERY]]
-    others = ((0, _MORE_STEPS_EVERY, "balanced"), (4, _MORE_STEPS_EVERY, "best"), (1, _SPOILED_EVERY, _SPOILED))
-    return draws + [Draw(pair, quality=name) for start, every, name in others for pair in chosen[start::every]]
-
-
-def outcome_of(audio: PairAudio, change: np.ndarray, segments: Sequence[Segment], alone: bool) -> Outcome:
-    """Sum up a repair of a pair, segment by segment, as the second pass does; ``change`` is what it added."""
-    rows = [_window(audio, change, segment, alone) for segment in segments]
-    if not rows:
-        cells = torch.zeros(0, SPEC.n_bands)
-        return Outcome(torch.zeros(0, len(EVIDENCE)), *[torch.zeros(0)] * 3, *[cells] * 3)
-    names = [field.name for field in dataclasses.fields(Outcome)]
-    return Outcome(*(torch.cat([getattr(row, name) for row in rows]) for name in names))
-
-
-@torch.inference_mode()
-def _window(audio: PairAudio, change: np.ndarray, segment: Segment, alone: bool) -> Outcome:
-    middle = round((segment.start_s + segment.stop_s) / 2 * SPEC.sample_rate)
-    start = middle - WINDOW // 2
-
-    def cut(samples: np.ndarray) -> Tensor:
-        before, after = max(0, -start), max(0, start + WINDOW - samples.shape[1])
-        within = samples[:, max(0, start) : start + WINDOW]
-        return stft(torch.from_numpy(np.pad(within, ((0, 0), (before, after))).astype(np.float32)))
-
-    clean, stem, changed = cut(audio.clean), cut(audio.artifact), cut(change)
-    siblings = None if alone else cut(audio.mixture) - stem
-    seen = evidence(stem, siblings, changed, band_features(stem, siblings), len(stem))
-    ends = (segment.start_s, segment.stop_s)
-    first, last = (round((time_s * SPEC.sample_rate - start) / SPEC.hop) for time_s in ends)
-    clean, stem, changed = (part[..., first : last + 1] for part in (clean, stem, changed))
-    bands = band_matrix().T
-
-    def product(one: Tensor, other: Tensor) -> Tensor:
-        return torch.addcmul(one.real * other.real, one.imag, other.imag).sum((0, -1)).unsqueeze(0)
-
-    return Outcome(
-        seen,
-        power(clean).sum().unsqueeze(0),
-        power(stem).sum().unsqueeze(0),
-        product(stem, clean).sum(1),
-        product(changed, changed) @ bands,
-        product(changed, clean) @ bands,
-        product(changed, stem) @ bands,
-    )
-
-
-def spoiled_change(audio: PairAudio, rng: random.Random) -> np.ndarray:
-    """Return a change ``[channels, samples]`` that helps nobody, of one of several kinds.
-
-    Other audio in the stem's place, noise with its spectrum, its own sound turned up or down, more bleed.
-    """
-    stem = np.asarray(audio.artifact, np.float64)
-    length = stem.shape[1]
-    kind, amount = rng.randrange(4), rng.uniform(0.3, 1.0)
-    if kind == 0:
-        return amount * (np.roll(stem, length // rng.randint(2, 5), axis=1) - stem)
-    if kind == 1:
-        turns = np.exp(2j * np.pi * np.random.default_rng(rng.getrandbits(32)).random(length // 2 + 1))
-        noise: np.ndarray = np.fft.irfft(np.fft.rfft(stem) * turns, length)
-        return amount * (noise - stem)
-    if kind == 2:
-        return rng.choice((-0.7, 1.0)) * amount * stem
-    return amount * (np.asarray(audio.mixture, np.float64) - stem)
-
-
-def _repaired(enhancer: Enhancer, draw: Draw) -> Outcome:
-    """Repair a pair and sum up what was done."""
-    audio, rate = load(draw.pair), draw.pair.sample_rate
-    if draw.quality == _SPOILED:
-        change = spoiled_change(audio, random.Random(draw.pair.id))
-        ends = [step * _SPOILED_S for step in range(int(draw.pair.samples / rate / _SPOILED_S) + 1)]
-        segments = [Segment(start, start, stop, stop) for start, stop in itertools.pairwise(ends)]
-        return outcome_of(audio, change, segments, draw.alone)
-    stem = Stem.from_array(audio.artifact, rate, draw.pair.stem)
-    mixture = None if draw.alone else Stem.from_array(audio.mixture, rate)
-    settings = Settings(auto_detect=True, quality=draw.quality, generic=True)
-    with patch.object(enhancer.models, "gate", lambda seen: seen.new_ones(len(seen), SPEC.n_bands)):
-        done = enhancer.enhance_set(StemSet((stem,), mixture), settings)[0]
-    return outcome_of(audio, done.audio - audio.artifact, done.segments, draw.alone)
-
-
-def make_outcomes(enhancer: Enhancer, draws: Sequence[Draw], folder: Path, log: Log | None = None) -> Outcome:
-    """Repair pairs with the whole chain; what is known of each is kept in ``folder``, several processes share the work.
-
-    What is there already is used if the same base, vocoder and adapters made it.
-
-    Returns
-    -------
-    Outcome
-        Of all their segments that are not silent.
-
-    Raises
-    ------
-    TrainingError
-        If nothing was found in any of them, or if the folder's repairs were made by other networks.
-    """
-    state = PartialState(cpu=not torch.accelerator.is_available())
-    folder.mkdir(parents=True, exist_ok=True)
-    _require_same(folder / "made_with.json", _made_with(enhancer))
-    paths = [folder / f"{draw.name}.safetensors" for draw in draws]
-    for number in range(state.process_index, len(draws), state.num_processes):
-        if not paths[number].is_file():
-            partial = paths[number].with_suffix(".partial")
-            save_file(dataclasses.asdict(_repaired(enhancer, draws[number])), partial)
-            partial.replace(paths[number])
-        if log is not None:
-            log({"step": 0.0, "repaired": number + 1.0})
-    state.wait_for_everyone()
-    parts = [load_file(path) for path in paths]
-    if not any(len(part["seen"]) for part, draw in zip(parts, draws, strict=True) if draw.quality != _SPOILED):
-        got = f"none in {len(draws)} of {folder.name}"
-        raise TrainingError("pairs in which something is found", got, "make more with `stemprover data pairs`")
-    return _joined(parts)
-
-
-def _made_with(enhancer: Enhancer) -> dict[str, str]:
-    """What repairs depend on, and what is noted of them."""
-    plugins = {plugin.name: plugin.version for plugin in enhancer.plugins if plugin.status == "ok"}
-    return {
-        **plugins,
-        "base": enhancer.models.identity.sha256,
-        "vocoder": folder_sha256(EMBEDDED_VOCODER),
-        "evidence": hashlib.sha256("\n".join(EVIDENCE).encode()).hexdigest(),
-    }
-
-
-def _require_same(path: Path, made_with: Mapping[str, str]) -> None:
-    """Note what repairs are made with, or compare it with the note."""
-    if path.is_file():
-        noted = json.loads(path.read_text(encoding="utf-8"))
-        differing = sorted(name for name in noted.keys() | made_with.keys() if noted.get(name) != made_with.get(name))
-        if differing:
-            got = f"others of {', '.join(differing)}"
-            raise TrainingError(f"the networks and plugins that made {path.parent}", got, "name another --out")
-    path.write_text(json.dumps(made_with, indent=2, sort_keys=True), encoding="utf-8")
-
-
-def _joined(parts: Sequence[Mapping[str, Tensor]]) -> Outcome:
-    names = [field.name for field in dataclasses.fields(Outcome)]
-    joined = {name: torch.cat([part[name] for part in parts]) for name in names}
-    audible = (joined["clean"] > 1e-2) & (joined["stem"] > 1e-2)
-    return Outcome(**{name: values[audible] for name, values in joined.items()})
 
 
 class Outcomes:

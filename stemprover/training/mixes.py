@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stemprover.data.library import KIT_STEMS, Library
+from stemprover.data.library import Library
 from stemprover.data.scenes import active_start, add, loudness, sequence
 from stemprover.data.songs import render_stem
 from stemprover.errors import TrainingError
-from stemprover.separation.layout import STEMS
+from stemprover.separation.layout import KIT_STEMS, STEMS
 from stemprover.spectral.spec import SPEC
 
 __all__ = ["Mixes", "RandomMixes", "material", "without"]
@@ -33,7 +33,7 @@ class Mixes:
     Attributes
     ----------
     stems : Tensor
-        Float32, shape ``[batch, 4, 2, samples]``, in the order of ``STEMS``; a stem may be silent.
+        Float32, shape ``[batch, stems, 2, samples]``; a stem may be silent.
     """
 
     stems: Tensor
@@ -70,7 +70,7 @@ class RandomMixes:
     """Draws batch ``i`` from ``(seed, i)`` alone, so that training resumes to the step.
 
     A third of the mixtures are a song's own; the rest are stems that never met: of songs, single tracks of songs, kits,
-    one-shots and the synthesiser.
+    one-shots and the synthesiser. Of drum kits, two thirds are a kit's own and the rest are pieces of any.
 
     Parameters
     ----------
@@ -78,10 +78,20 @@ class RandomMixes:
         What to draw from.
     batch_size, seed : int
         Mixtures per batch; seed of the draw.
+    stems : tuple of str
+        ``STEMS`` for songs, ``KIT_STEMS`` for drum kits.
+
+    Raises
+    ------
+    TrainingError
+        If kits are asked for and the library has none.
     """
 
-    def __init__(self, library: Library, batch_size: int, seed: int) -> None:
-        self.library, self.batch_size, self.seed = library, batch_size, seed
+    def __init__(self, library: Library, batch_size: int, seed: int, stems: tuple[str, ...] = STEMS) -> None:
+        if stems == KIT_STEMS and not library.kits:
+            fix = "render some with `stemprover data synth --renderer drumkit`"
+            raise TrainingError("drum kits in the data folders", "none", fix)
+        self.library, self.batch_size, self.seed, self.stems = library, batch_size, seed, stems
         self.samples = round(SECONDS * SPEC.sample_rate)
 
     def batch(self, index: int) -> Mixes:
@@ -90,13 +100,29 @@ class RandomMixes:
         return Mixes(torch.from_numpy(np.stack([self._item(rng) for _ in range(self.batch_size)])))
 
     def _item(self, rng: np.random.Generator) -> np.ndarray:
-        stems = self._song(rng) if self.library.songs and rng.random() < 0.35 else self._meeting(rng)
-        if all(loudness(audio) < 1e-3 for audio in stems.values()):
-            stems[STEMS[rng.integers(len(STEMS))]] = self._synth(str(rng.choice(STEMS)), rng)
+        if self.stems == KIT_STEMS:
+            stems = self._kit(rng)
+        else:
+            stems = self._song(rng) if self.library.songs and rng.random() < 0.35 else self._meeting(rng)
+            if all(loudness(audio) < 1e-3 for audio in stems.values()):
+                stems[STEMS[rng.integers(len(STEMS))]] = self._synth(str(rng.choice(STEMS)), rng)
         silence = np.zeros((2, self.samples), np.float32)
-        placed = np.stack([_vary(stems.get(name, silence), rng) for name in STEMS])
+        placed = np.stack([_vary(stems.get(name, silence), rng) for name in self.stems])
         level = np.float32(10 ** (rng.uniform(-30, -12) / 20) / max(loudness(placed.sum(0)), 1e-4))
         return np.asarray(placed * level, np.float32)
+
+    def _kit(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """The pieces of one kit at one time, or of any kits at any."""
+        kits = self.library.kits
+        kit = kits[rng.integers(len(kits))]
+        start, together = active_start(kit.mix, self.samples, rng), rng.random() < 0.65
+        stems = {}
+        for name in KIT_STEMS:
+            if not together:
+                kit = kits[rng.integers(len(kits))]
+                start = active_start(kit.references[name], self.samples, rng)
+            stems[name] = kit.references[name].read(start, self.samples)
+        return stems
 
     def _song(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """The stems of one song at one time, with a synthesised bass where there is none."""

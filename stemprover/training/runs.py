@@ -19,11 +19,13 @@ from stemprover.plugins import base_identity
 from stemprover.restoration.lora import default_targets, inject, save_adapter
 from stemprover.restoration.model import RestorationModel
 from stemprover.restoration.weights import forget_origin, load_base, save_base
+from stemprover.separation.layout import STEMS
 from stemprover.separation.trained import ARCHITECTURES
 from stemprover.synthesis.embedded import EmbeddedVocoder
 from stemprover.synthesis.gate import RepairGate
 from stemprover.training.dataset import PairBatches
-from stemprover.training.gate import GateTask, Outcomes, draw_pairs, make_outcomes
+from stemprover.training.gate import GateTask, Outcomes
+from stemprover.training.gate_repairs import draw_pairs, make_outcomes
 from stemprover.training.loop import Log, Recipe, fit, read_recipe
 from stemprover.training.mixes import RandomMixes, material, without
 from stemprover.training.restoration import RestorationTask, new_model
@@ -147,17 +149,20 @@ def train_gate(
 def train_separator(
     architecture: str, data: Sequence[Path], out: Path, held_out: Sequence[str] = (), cache: Path | None = None,
     recipe: Path = RECIPES / "separator.yaml", log: Log | None = None, overrides: Mapping[str, Any] | None = None,
+    stems: tuple[str, ...] = STEMS,
 ) -> Path:  # fmt: skip
     """Train one of ``ARCHITECTURES`` without the songs and kits ``held_out`` (patterns); returns its folder.
+
+    ``stems`` are those of songs or of drum kits (``STEMS`` and ``KIT_STEMS`` of :mod:`stemprover.separation.layout`).
 
     ``cache`` keeps decoded recordings, in ``out/cache`` by default; a pairs folder's can be shared.
     """
     numbers = read_recipe(recipe, overrides)
     torch.manual_seed(numbers.seed)
-    model = ARCHITECTURES[architecture]()
+    model = ARCHITECTURES[architecture](stems=stems)
     train, validation = (
         without(open_libraries(data, cache or out / "cache", split), held_out) for split in ("train", "validation")
     )
     task = SeparationTask(model, material(train))
-    batches = RandomMixes(train, numbers.batch_size, numbers.seed), RandomMixes(validation, 4, 1234)
+    batches = RandomMixes(train, numbers.batch_size, numbers.seed, stems), RandomMixes(validation, 4, 1234, stems)
     return fit(task, *batches, numbers, out, log)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from stemprover.separation.layout import STEMS
 from stemprover.separation.trained import TRAINED_ON
 from stemprover.spectral.spec import SpectralSpec
 from stemprover.spectral.stft import power, stft
@@ -27,13 +27,14 @@ class SeparationTask:
     Parameters
     ----------
     model : nn.Module
-        ``[batch, 2, samples] -> [batch, 4, 2, samples]``; also has ``save_pretrained``.
+        ``[batch, 2, samples] -> [batch, stems, 2, samples]``; also has ``stems`` and ``save_pretrained``.
     heard : sequence of str
         Songs and kits that it trains on; written beside the weights, so that cross-fitting can be enforced.
     """
 
     def __init__(self, model: nn.Module, heard: Sequence[str]) -> None:
         self.model, self.heard = model, tuple(heard)
+        self.stems = cast("tuple[str, ...]", model.stems)
 
     def trainable(self) -> nn.Module:
         """The separator."""
@@ -60,7 +61,7 @@ class SeparationTask:
         missed = (estimate - batch.stems).square().sum((2, 3))
         sounds = wanted > 1e-3 * mixture.square().sum((1, 2))[:, None]
         ratio = 10 * torch.log10((wanted + _TINY) / (missed + _TINY))
-        shown = {name: ratio[:, k][sounds[:, k]] for k, name in enumerate(STEMS)}
+        shown = {name: ratio[:, k][sounds[:, k]] for k, name in enumerate(self.stems)}
         return {f"sdr_db_{name}": values.mean().item() if len(values) else 0.0 for name, values in shown.items()}
 
     def save(self, folder: Path) -> None:
