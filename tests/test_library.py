@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from stemprover.data.library import Library, open_library, stem_class_of_sample
 from stemprover.data.scenes import draw_kit_scene, draw_scene, loudness
 from stemprover.data.separators import add, errors_of_estimate
 from stemprover.errors import TrainingError
+from stemprover.separation.layout import KIT_STEMS
 from stemprover.spectral.spec import SPEC
 
 RATE = SPEC.sample_rate
@@ -97,6 +99,37 @@ def test_plain_folders_of_songs_work(tmp_path: Path):
         ("Piano", "other"),
     }
     assert library.songs["song a"][0].samples.shape == (2, RATE)
+
+
+def test_a_folder_of_all_pieces_and_their_mixture_is_a_kit(tmp_path: Path):
+    rng = np.random.default_rng(1)
+    for folder, names in {
+        "kit a": (*KIT_STEMS, "mixture"),
+        "no mixture": KIT_STEMS,
+        "not alone": (*KIT_STEMS, "bass", "mixture"),
+    }.items():
+        for name in names:
+            _write(tmp_path / "music" / folder / f"{name}.wav", 0.1 * rng.standard_normal((RATE, 1)), RATE)
+    library = open_library(tmp_path / "music", tmp_path / "cache", "train")
+    (kit,) = library.kits
+    assert kit.name == "kit a"
+    assert set(kit.references) == set(KIT_STEMS)
+    assert not kit.estimates
+    assert set(library.songs) == {"not alone"}
+    scene, drawn, _ = draw_kit_scene(library.kits, RATE // 2, np.random.default_rng(0))
+    assert drawn is kit
+    assert {scene.stem_class, *scene.siblings} == set(KIT_STEMS)
+    only_kits = dataclasses.replace(library, songs={})
+    classes = {draw_scene(only_kits, RATE // 2, np.random.default_rng(seed)).stem_class for seed in range(12)}
+    assert classes <= set(KIT_STEMS)
+
+
+def test_recorded_kits_are_not_drowned_by_rendered_ones(train: Library, tmp_path: Path):
+    rendered = [dataclasses.replace(train.kits[0], name=f"rendered-{k}", estimates={}) for k in range(50)]
+    kits = [*train.kits, *rendered]
+    drawn = [draw_kit_scene(kits, RATE // 8, np.random.default_rng(seed))[1].name for seed in range(60)]
+    recorded = [name for name in drawn if not name.startswith("rendered")]
+    assert 15 <= len(recorded) <= 45
 
 
 def test_unusable_folders_are_one_clear_line(tmp_path: Path):
