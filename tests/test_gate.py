@@ -8,15 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from promise_audio import RATE, SETTINGS, burst
+from tiny_base import FlagBand, tiny_enhancer
+from tiny_base import tiny_base as tiny_base
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio, signal_noise_ratio
 
+from stemprover.enhance import Enhancer
 from stemprover.errors import ModelError
 from stemprover.models import EMBEDDED_GATE
 from stemprover.spectral.bands import band_matrix, to_bins
 from stemprover.spectral.phase import band_features
 from stemprover.spectral.spec import SPEC
 from stemprover.spectral.stft import istft, power, stft
-from stemprover.synthesis.gate import EVIDENCE, RepairGate, evidence, load_gate
+from stemprover.stems import Stem
+from stemprover.synthesis.gate import EVIDENCE, RepairGate, constant_gate, evidence, load_gate
 from stemprover.training.gate import GateTask, Outcome, Outcomes
 
 FRAMES = 64
@@ -125,6 +130,23 @@ def test_weights_that_are_missing_or_of_another_spectrum_are_named(tmp_path: Pat
     RepairGate(spectral_spec="sha256:other").save_pretrained(tmp_path / "other")
     with pytest.raises(ModelError, match="sha256:other"):
         load_gate(tmp_path / "other")
+
+
+def test_what_a_gate_lets_through_is_applied_and_told(base: Path) -> None:
+    """No more and no less, for each segment by itself: half of what all would change, and nothing at all."""
+    enhancer = tiny_enhancer(base, FlagBand())
+    stem, done = Stem.from_array(burst(), RATE), {}
+    for share in (0.0, 0.5, 1.0):
+        gated = Enhancer(enhancer.models, enhancer.plugins, [FlagBand()], constant_gate(share))
+        done[share] = gated.enhance(stem, SETTINGS)
+        told = done[share].to_dict()["applied"]
+        assert [part["share"] for part in told] == pytest.approx([share] * len(done[share].segments))
+        assert [part["start_s"] for part in told] == pytest.approx([part.start_s for part in done[share].segments])
+        assert [part["end_s"] for part in told] == pytest.approx([part.stop_s for part in done[share].segments])
+    nothing, half, whole = (one.audio for one in done.values())
+    assert np.array_equal(nothing, stem.read(0, stem.format.samples))
+    assert np.abs(whole - nothing).max() > 0.01
+    np.testing.assert_allclose(half - nothing, 0.5 * (whole - nothing), atol=1e-6)
 
 
 def outcome(items: int = 3) -> tuple[Outcome, torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -23,6 +23,9 @@ from stemprover.spectral.codec import decode, encode
 
 __all__ = ["StemRestorationPipeline"]
 
+_TEMPERATURE = 0.25
+"""Share of training's noise to begin with: of four steps, all of it takes half of the gain in SI-SDR."""
+
 
 class StemRestorationPipeline(DiffusionPipeline):  # type: ignore[misc]
     """Spectrogram image-to-image restoration.
@@ -91,7 +94,7 @@ class StemRestorationPipeline(DiffusionPipeline):  # type: ignore[misc]
         residuals = self._residuals(condition, tokens, controlnet_key)
         degraded = encode(condition.image)
         self.scheduler.set_timesteps(sigmas=np.linspace(1.0, 1.0 / steps, steps), device=degraded.device)
-        sample = degraded + NOISE * _noise(degraded, seeds)
+        sample = degraded + _TEMPERATURE * NOISE * _noise(degraded, seeds)
         for time, sigma in zip(self.scheduler.timesteps, self.scheduler.sigmas[:-1], strict=True):
             amount = sigma.to(degraded).expand(degraded.shape[0])
             clean = degraded + self.model.difference(sample, amount, tokens, residuals)
