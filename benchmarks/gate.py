@@ -95,10 +95,7 @@ def main() -> None:
     ]
     random.Random(5).shuffle(pairs)
     enhancer = Enhancer.from_pretrained()
-    gated, ungated = (
-        Enhancer(enhancer.models, enhancer.plugins, gate=one)
-        for one in (gate.to(enhancer.models.device), constant_gate(1.0))
-    )
+    gated, ungated = (enhancer.with_gate(one) for one in (gate.to(enhancer.models.device), constant_gate(1.0)))
     groups: dict[str, list[list[float]]] = {}
     for pair in pairs[: chosen.count]:
         audio = load(pair)

@@ -108,8 +108,7 @@ class Bench:
 
     def without_gate(self, share: float) -> Bench:
         """Return the same with ``share`` of every repair applied."""
-        models, plugins = self.enhancer.models, self.enhancer.plugins
-        return dataclasses.replace(self, enhancer=Enhancer(models, plugins, gate=constant_gate(share)))
+        return dataclasses.replace(self, enhancer=self.enhancer.with_gate(constant_gate(share)))
 
 
 def shipped(bench: Bench) -> Iterator[Method]:

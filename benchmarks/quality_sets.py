@@ -94,6 +94,8 @@ def neural_items(data: Path, seconds: float, folder: Path, seen: str) -> Iterato
     mixture = np.sum(list(stems.values()), axis=0)
     references = {name: stems.get(name, np.zeros_like(mixture)) for name in STEMS}
     for separator in find_separators(folder):
+        if separator.stems != STEMS:
+            continue
         parts = separator.separate(mixture.astype(np.float32), (_TEST_SONG,)).astype(np.float64)
         name = f"{separator.architecture} ({separator.folder.parent.name}/{separator.folder.name})"
         yield Item(SONG, _TEST_SONG, name, seen, references, dict(zip(STEMS, parts, strict=True)), mixture)

@@ -47,7 +47,7 @@ class Enhancer:
     detectors : sequence of Detector, optional
         Used instead of those of the plugins.
     gate : callable, optional
-        Used instead of the released gate, see :data:`~stemprover.synthesis.gate.Gate`.
+        Used instead of the released one, on the models' device; see :data:`~stemprover.synthesis.gate.Gate`.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Enhancer:
         gate: Gate | None = None,
     ) -> None:
         self.models = models
-        self._gate = gate or models.gate
+        self._gate = gate
         self.plugins = tuple(plugins)
         self.runner = PluginRunner(self.plugins)
         self._detectors = None if detectors is None else tuple(detectors)
@@ -83,6 +83,10 @@ class Enhancer:
         """
         models = Models(base, device, dtype)
         return cls(models, installed(safe_mode=safe_mode, base=models.identity))
+
+    def with_gate(self, gate: Gate) -> Enhancer:
+        """Return an enhancer with the same models, plugins and detectors and another gate."""
+        return Enhancer(self.models, self.plugins, self._detectors, gate)
 
     def enhance(
         self,
@@ -235,8 +239,10 @@ class Enhancer:
         networks = Networks(self.models, self.plugins, self.runner, settings.vocoder, settings.steps)
         if one.plan.items:
             networks.load_vocoder()
-            self.models.load_gate()
-        stages = Stages(networks.restore, networks.synthesise, self._gate, self.models.device, settings.seed)
+            if self._gate is None:
+                self.models.load_gate()
+        gate = self._gate or self.models.gate
+        stages = Stages(networks.restore, networks.synthesise, gate, self.models.device, settings.seed)
         return Renderer(stems, one.stem, one.plan.items, one.segments, stages, self.runner, progress)
 
 

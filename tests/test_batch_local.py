@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import io
 import threading
 import time
 
 import pytest
+import torch
 from rich.console import Console
 
-from stemprover.batch.local import Lent, run_in_order, run_jobs
+from stemprover.batch.local import Lent, run_in_order, run_jobs, shared_cores
 from stemprover.cli.progress import ProgressDisplay
 from stemprover.errors import AudioError, OptionError
 
@@ -26,6 +28,16 @@ def test_results_come_in_the_order_of_the_jobs(threads: int) -> None:
         return number * number
 
     assert list(run_in_order(range(6), slow_first, threads, threading.Event())) == [0, 1, 4, 9, 16, 25]
+
+
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt()])
+def test_the_process_keeps_its_thread_count(error: BaseException | None) -> None:
+    before = torch.get_num_threads()
+    with contextlib.suppress(KeyboardInterrupt), shared_cores(2, before + 3):
+        assert torch.get_num_threads() == before + 3
+        if error is not None:
+            raise error
+    assert torch.get_num_threads() == before
 
 
 def test_jobs_are_begun_only_a_little_ahead_of_what_was_taken() -> None:

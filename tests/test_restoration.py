@@ -15,6 +15,7 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from peft import LoraConfig
 from tiny_base import tiny_base as tiny_base
 from tiny_base import tiny_condition, tiny_model
+from torch import Tensor
 
 from stemprover.errors import ModelError
 from stemprover.models import Models
@@ -25,9 +26,12 @@ from stemprover.restoration.cache import ControlCache
 from stemprover.restoration.conditioning import TokenConditioner
 from stemprover.restoration.control import CONTROL_CHANNELS, Condition
 from stemprover.restoration.controlnet import PhaseAwareZeroConv
-from stemprover.restoration.pipeline import StemRestorationPipeline
+from stemprover.restoration.model import NOISE, Residuals
+from stemprover.restoration.pipeline import TEMPERATURE, StemRestorationPipeline
 from stemprover.restoration.weights import load_base, load_pipeline, save_base
+from stemprover.spectral.codec import encode
 from stemprover.spectral.spec import SPEC
+from stemprover.training.restoration import on_own_path
 
 STEPS = (1, 4, 16)
 BATCH = 2
@@ -240,6 +244,32 @@ def _same_rows(condition: Condition) -> Condition:
         [condition.artifacts[0]] * BATCH,
         double(condition.severity),
     )
+
+
+def test_training_begins_later_steps_where_sampling_does(condition: Condition, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second of four steps: three quarters of the flow are left, by the model's own first step."""
+    pipeline, seen = pipeline_of(1.0), []
+    difference = pipeline.model.difference
+
+    def noted(sample: Tensor, sigma: Tensor, tokens: Tensor, residuals: Residuals) -> Tensor:
+        seen.append(sample.clone())
+        return difference(sample, sigma, tokens, residuals)
+
+    monkeypatch.setattr(pipeline.model, "difference", noted)
+    pipeline(condition, 4, [1, 2])
+    monkeypatch.undo()
+    degraded = encode(condition.image)
+    noise = seen[0] - degraded
+    assert noise.std().item() == pytest.approx(TEMPERATURE * NOISE, rel=0.05)
+    with torch.no_grad():
+        tokens = pipeline.model.tokens(condition)
+        residuals = pipeline.model.residuals(condition, tokens)
+    for sigma in ([1.0, 1.0], [0.75, 0.75], [1.0, 0.75]):
+        wanted = torch.stack([seen[int(value < 1.0)][item] for item, value in enumerate(sigma)])
+        found = on_own_path(pipeline.model, degraded, noise, torch.tensor(sigma), tokens, residuals)
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+        assert not found.requires_grad
+    assert (seen[1] - seen[0]).abs().max() > 1e-3
 
 
 def test_control_image_holds_what_its_channels_are_called(condition: Condition) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -171,9 +172,16 @@ def test_pairs_are_cross_fitted(library: Library, runs: Path):
     assert {architecture for _, architecture, _ in drawn} == set(heard)
 
 
-def test_no_pair_without_a_fitting_separator(library: Library):
-    with pytest.raises(TrainingError, match="--without"):
+def test_no_pair_without_a_fitting_separator(library: Library, runs: Path, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(TrainingError, match="a separator of vocals, drums, bass, other, instrumental, got none"):
         draw_separated(library, (), SECOND // 4, np.random.default_rng(0))
+    scene = dataclasses.replace(
+        draw_scene(library, SECOND // 4, np.random.default_rng(0)), sources=frozenset({"heard"})
+    )
+    monkeypatch.setattr("stemprover.data.neural.draw_scene", lambda *_: scene)
+    heard = [dataclasses.replace(separator, heard=frozenset({"heard"})) for separator in find_separators(runs)]
+    with pytest.raises(TrainingError, match="--without"):
+        draw_separated(library, heard, SECOND // 4, np.random.default_rng(0))
 
 
 def test_neural_pairs_name_their_architecture(library: Library, runs: Path):

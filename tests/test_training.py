@@ -206,7 +206,7 @@ def test_the_gate_learns_from_repairs_that_are_made_once(
     assert [path.stat().st_mtime_ns for path in made] == times
     assert not torch.equal(weights_of(load_gate(again)), weights_of(weights))
     monkeypatch.setattr("stemprover.training.gate_repairs.EVIDENCE", ("another cue",))
-    with pytest.raises(TrainingError, match="others of evidence"):
+    with pytest.raises(TrainingError, match="others of evidence"):  # as for other steps and another temperature
         train_gate(pairs, tmp_path, count=2, recipe=recipe)
 
 

@@ -2,7 +2,7 @@
 
 The layout is ``multitrack/tracks.csv`` (split, song, stem, path), ``drumkits/<kit>``, ``oneshots`` and ``vocadito``,
 each of which may be absent; or plainly one folder per song with one file per stem (MUSDB18-HQ's ``train``, MoisesDB). A
-folder with all the pieces of a drum kit, their mixture and nothing else is a kit.
+folder with one file for each piece of a drum kit, their mixture and nothing else is a kit.
 """
 
 from __future__ import annotations
@@ -176,12 +176,12 @@ def _plain_songs(data: Path, cache: Path, split: str) -> dict[str, tuple[Recordi
 
 
 def _plain_kits(data: Path, cache: Path, split: str) -> Iterator[Kit]:
-    """One folder per kit that holds its pieces and their mixture, and no other stem."""
+    """One folder per kit that holds one file per piece and their mixture, and nothing else."""
     for folder in _plain_folders(data):
         files = _audio_files(folder)
         mixtures = [path for path in files if is_mixture_name(path)]
         pieces = {guess_stem_class(path): path for path in files if path not in mixtures}
-        if len(mixtures) == 1 and set(pieces) == set(KIT_STEMS):
+        if len(mixtures) == 1 and set(pieces) == set(KIT_STEMS) and len(files) == len(pieces) + 1:
             yield Kit(
                 name=folder.name,
                 mix=open_recording(mixtures[0], cache, split, "kit", folder.name, "drums"),

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from stemprover.data.library import Library
-from stemprover.data.scenes import Scene, add, draw_scene
+from stemprover.data.scenes import Scene, add, draw_class, draw_scene, targets
 from stemprover.data.separators import Errors, errors_of_estimate
 from stemprover.errors import TrainingError
+from stemprover.separation.layout import KIT_STEMS
 from stemprover.separation.trained import TrainedSeparator
 from stemprover.spectral.stft import istft, power, stft
 
@@ -36,17 +37,21 @@ def draw_separated(
     Raises
     ------
     TrainingError
-        If every separator trained on something in every scene, or none makes such stems.
+        If no separator makes stems of which there is material, or every one trained on something in every scene.
     """
+    served = [target for target in targets(library) if any(_makes(separator, target) for separator in separators)]
+    if not served:
+        made = sorted({stem for separator in separators for stem in separator.stems})
+        fix = "drum kits are taken apart by `stemprover train separator --kit`, songs without --kit"
+        raise TrainingError(f"a separator of {', '.join(targets(library))}", ", ".join(made) or "none", fix)
     for _ in range(_ATTEMPTS):
-        scene = draw_scene(library, samples, rng)
-        needed = "vocals" if scene.stem_class == "instrumental" else scene.stem_class
-        fitting = [one for one in separators if needed in one.stems and not one.heard & scene.sources]
+        scene = draw_scene(library, samples, rng, draw_class(served, rng))
+        fitting = [one for one in separators if _makes(one, scene.stem_class) and not one.heard & scene.sources]
         if fitting:
             break
     else:
         fix = "train separators without some of the songs: `stemprover train separator --without SONG`"
-        raise TrainingError("a separator of such stems that did not train on the mixture", "none", fix)
+        raise TrainingError("a separator that did not train on the songs of a mixture", "none", fix)
     architectures = sorted({separator.architecture for separator in fitting})
     architecture = str(rng.choice(architectures))
     same = [separator for separator in fitting if separator.architecture == architecture]
@@ -57,6 +62,11 @@ def draw_separated(
         stems = renormalise(stems, mixture)
     estimate = _of_class(dict(zip(separator.stems, stems, strict=True)), mixture, scene.stem_class, rng)
     return scene, architecture, errors_of_estimate(scene, estimate, mixture)
+
+
+def _makes(separator: TrainedSeparator, target: str) -> bool:
+    needed = {"instrumental": ("vocals",), "kit": KIT_STEMS}.get(target, (target,))
+    return set(needed) <= set(separator.stems)
 
 
 def renormalise(stems: np.ndarray, mixture: np.ndarray) -> np.ndarray:

@@ -14,7 +14,17 @@ from stemprover.data.sources import Recording
 from stemprover.separation.layout import KIT_STEMS
 from stemprover.spectral.spec import SPEC
 
-__all__ = ["Scene", "active_start", "add", "draw_kit_scene", "draw_scene", "loudness", "sequence"]
+__all__ = [
+    "Scene",
+    "active_start",
+    "add",
+    "draw_class",
+    "draw_kit_scene",
+    "draw_scene",
+    "loudness",
+    "sequence",
+    "targets",
+]
 
 SILENT = 2e-3  # root-mean-square below which a segment is no target
 _TARGETS = {"vocals": 0.26, "drums": 0.18, "bass": 0.2, "other": 0.2, "instrumental": 0.08, "kit": 0.08}
@@ -61,14 +71,25 @@ def loudness(audio: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(audio))))
 
 
-def draw_scene(library: Library, samples: int, rng: np.random.Generator, stem_class: str | None = None) -> Scene:
-    """Draw a random scene of ``samples`` samples, for any or one class of target; the target is never silent.
+def targets(library: Library) -> tuple[str, ...]:
+    """Classes of target that a library has material for; ``kit`` stands for any piece of a drum kit.
 
-    Where there are kits and no songs, every scene is one of a kit unless a class is asked for.
+    What is missing is synthesised, but for kits; where there is nothing but kits, nothing is.
     """
-    if stem_class is None:
-        stem_class = str(rng.choice(list(_TARGETS), p=list(_TARGETS.values())))
-        stem_class = "kit" if library.kits and not library.songs else stem_class
+    if library.kits and not (library.songs or library.solos or library.samples):
+        return ("kit",)
+    return tuple(name for name in _TARGETS if name != "kit" or library.kits)
+
+
+def draw_class(among: Sequence[str], rng: np.random.Generator) -> str:
+    """Draw a class of target out of some, voices most often."""
+    shares = np.array([_TARGETS[name] for name in among])
+    return str(rng.choice(list(among), p=shares / shares.sum()))
+
+
+def draw_scene(library: Library, samples: int, rng: np.random.Generator, stem_class: str | None = None) -> Scene:
+    """Draw a random scene of ``samples`` samples, for any or one class of target; the target is never silent."""
+    stem_class = stem_class or draw_class(targets(library), rng)
     if stem_class == "kit" and library.kits:
         return _finish(draw_kit_scene(library.kits, samples, rng)[0], rng)
     stem_class = "drums" if stem_class == "kit" else stem_class

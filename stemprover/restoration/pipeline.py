@@ -21,9 +21,9 @@ from stemprover.restoration.control import Condition
 from stemprover.restoration.model import NOISE, Residuals, RestorationModel
 from stemprover.spectral.codec import decode, encode
 
-__all__ = ["StemRestorationPipeline"]
+__all__ = ["TEMPERATURE", "StemRestorationPipeline"]
 
-_TEMPERATURE = 0.25
+TEMPERATURE = 0.25
 """Share of training's noise to begin with: of four steps, all of it takes half of the gain in SI-SDR."""
 
 
@@ -74,7 +74,7 @@ class StemRestorationPipeline(DiffusionPipeline):  # type: ignore[misc]
         condition : Condition
             What is known of the segments.
         steps : int
-            1 gives the conditional mean, more add detail.
+            1 gives the conditional mean, more begin from it.
         seeds : sequence of int
             One per item; items with the same seed (the channels of a stem) share their noise.
         controlnet_key : str
@@ -94,7 +94,7 @@ class StemRestorationPipeline(DiffusionPipeline):  # type: ignore[misc]
         residuals = self._residuals(condition, tokens, controlnet_key)
         degraded = encode(condition.image)
         self.scheduler.set_timesteps(sigmas=np.linspace(1.0, 1.0 / steps, steps), device=degraded.device)
-        sample = degraded + _TEMPERATURE * NOISE * _noise(degraded, seeds)
+        sample = degraded + TEMPERATURE * NOISE * _noise(degraded, seeds)
         for time, sigma in zip(self.scheduler.timesteps, self.scheduler.sigmas[:-1], strict=True):
             amount = sigma.to(degraded).expand(degraded.shape[0])
             clean = degraded + self.model.difference(sample, amount, tokens, residuals)

@@ -22,11 +22,12 @@ from torch import Tensor
 
 from stemprover.data.pairs import Pair, PairAudio, load
 from stemprover.enhance import Enhancer
-from stemprover.enhanced import Settings
+from stemprover.enhanced import QUALITY_STEPS, Settings
 from stemprover.errors import TrainingError
 from stemprover.models import EMBEDDED_VOCODER
 from stemprover.plugins import folder_sha256
 from stemprover.render import WINDOW
+from stemprover.restoration.pipeline import TEMPERATURE
 from stemprover.spectral.bands import band_matrix
 from stemprover.spectral.phase import band_features
 from stemprover.spectral.segments import Segment
@@ -204,7 +205,7 @@ def make_outcomes(enhancer: Enhancer, draws: Sequence[Draw], folder: Path, log: 
     state = PartialState(cpu=not torch.accelerator.is_available())
     folder.mkdir(parents=True, exist_ok=True)
     _require_same(folder / "made_with.json", _made_with(enhancer))
-    ungated = Enhancer(enhancer.models, enhancer.plugins, gate=constant_gate(1.0))
+    ungated = enhancer.with_gate(constant_gate(1.0))
     paths = [folder / f"{draw.name}.safetensors" for draw in draws]
     for number in range(state.process_index, len(draws), state.num_processes):
         if not paths[number].is_file():
@@ -228,6 +229,7 @@ def _made_with(enhancer: Enhancer) -> dict[str, str]:
         **plugins,
         "base": enhancer.models.identity.sha256,
         "vocoder": folder_sha256(EMBEDDED_VOCODER),
+        "sampling": f"{QUALITY_STEPS} steps, temperature {TEMPERATURE}",
         "evidence": hashlib.sha256("\n".join(EVIDENCE).encode()).hexdigest(),
     }
 

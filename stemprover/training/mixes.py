@@ -84,10 +84,13 @@ class RandomMixes:
     Raises
     ------
     TrainingError
-        If kits are asked for and the library has none.
+        If the stems are neither, or kits are asked for and the library has none.
     """
 
     def __init__(self, library: Library, batch_size: int, seed: int, stems: tuple[str, ...] = STEMS) -> None:
+        if stems not in (STEMS, KIT_STEMS):
+            fix = "take STEMS or KIT_STEMS of stemprover.separation.layout"
+            raise TrainingError(f"the stems {STEMS} or {KIT_STEMS}", str(stems), fix)
         if stems == KIT_STEMS and not library.kits:
             fix = "render some with `stemprover data synth --renderer drumkit`"
             raise TrainingError("drum kits in the data folders", "none", fix)

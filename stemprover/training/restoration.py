@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from stemprover.restoration.conditioning import TokenConditioner
 from stemprover.restoration.control import Condition, control_image, phase_coherence
 from stemprover.restoration.controlnet import RestorationControlNet
-from stemprover.restoration.model import NOISE, RestorationModel
+from stemprover.restoration.model import NOISE, Residuals, RestorationModel
 from stemprover.restoration.unet import RestorationUNet
 from stemprover.spectral.bands import band_magnitude, to_bins
 from stemprover.spectral.codec import band_gain, decode, encode, to_image
@@ -21,7 +21,7 @@ from stemprover.spectral.stft import power, stft
 from stemprover.training.dataset import Batch
 from stemprover.training.losses import gain_error_ratio, scaled_gain_error_ratio
 
-__all__ = ["RestorationTask", "condition_of", "new_model"]
+__all__ = ["RestorationTask", "condition_of", "new_model", "on_own_path"]
 
 
 def new_model() -> RestorationModel:
@@ -92,24 +92,17 @@ class RestorationTask:
         target = encode(wanted.unsqueeze(1)) - degraded
         count = degraded.shape[0]
         # Two thirds of the items train the one-step estimate, the rest the later steps.
-        sigma = torch.where(
+        drawn = torch.where(
             torch.rand(count, generator=generator) < 0.65,
             torch.ones(count),
             0.05 + 0.95 * torch.rand(count, generator=generator),
-        ).to(degraded)
+        )
+        sigma = drawn.to(degraded)
         loudness = NOISE * torch.rand(count, 1, 1, 1, generator=generator)
         noise = (loudness * torch.randn(degraded.shape, generator=generator)).to(degraded)
         tokens = self.model.tokens(condition)
         residuals = self.model.residuals(condition, tokens)
-        sample = degraded + noise
-        later = torch.nonzero(sigma < 1.0).squeeze(1)
-        if len(later):
-            begun, left = sample[later], sigma[later]
-            kept = tuple(skip[later] for skip in residuals[0]), residuals[1][later]
-            with torch.no_grad():
-                ahead = self.model.difference(begun, torch.ones_like(left), tokens[later], kept).float()
-            moved = (1.0 - left)[:, None, None, None] * (ahead - noise[later])
-            sample = sample.index_copy(0, later, begun + moved.to(begun))
+        sample = on_own_path(self.model, degraded, noise, drawn, tokens, residuals)
         predicted = self.model.difference(sample, sigma, tokens, residuals).float()
         # Squares, because one step is to give the conditional mean: an absolute error's optimum is the median, which is
         # "no change" wherever an artifact is less likely than not.
@@ -156,6 +149,39 @@ class RestorationTask:
     def _predict(self, sample: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         tokens = self.model.tokens(condition)
         return self.model.difference(sample, sigma, tokens, self.model.residuals(condition, tokens)).float()
+
+
+def on_own_path(
+    model: RestorationModel, degraded: Tensor, noise: Tensor, sigma: Tensor, tokens: Tensor, residuals: Residuals
+) -> Tensor:
+    """Where the model's first step leads, at ``sigma`` of the flow.
+
+    Parameters
+    ----------
+    model : RestorationModel
+    degraded, noise : Tensor
+        Latents, and the noise at the beginning, same shape.
+    sigma : Tensor
+        On the CPU, shape ``[batch]``; 1 is the beginning itself.
+    tokens, residuals : Tensor, Residuals
+        As for :meth:`RestorationModel.difference`.
+
+    Returns
+    -------
+    Tensor
+        Samples, shape of ``degraded``, without gradients.
+    """
+    begin = degraded + noise
+    later = torch.nonzero(sigma < 1.0).squeeze(1)
+    if not len(later):
+        return begin
+    left, later = sigma[later].to(degraded), later.to(degraded.device)
+    kept = tuple(skip[later] for skip in residuals[0]), residuals[1][later]
+    with torch.no_grad():
+        ahead = model.difference(begin[later], torch.ones_like(left), tokens[later], kept).float()
+    torch.clear_autocast_cache()  # weights that were cast without gradients must not serve the next forward
+    moved = (1.0 - left)[:, None, None, None] * (ahead - noise[later])
+    return begin.index_add(0, later, moved.to(begin))
 
 
 def _applied(degraded: Tensor, restored: Tensor, region: Tensor) -> Tensor:
