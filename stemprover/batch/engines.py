@@ -115,8 +115,7 @@ def run_all(jobs: Sequence[Job], order: Order, engine: Engine, bars: Bars, *, al
         yield from run_on_cluster(jobs, order, engine, bars)
         return
     workers = engine.workers or 1
-    share = shared_cores(workers, engine.threads) if workers > 1 or engine.threads else contextlib.nullcontext()
-    with share:
+    with shared_cores(workers, engine.threads):
         enhancer = order.new_enhancer(order.device)
         order = prepared(order, enhancer)
         lent = Lent(lambda: order.new_enhancer(order.device), workers, enhancer)

@@ -21,7 +21,7 @@ from stemprover.spectral.stft import power, stft
 from stemprover.training.dataset import Batch
 from stemprover.training.losses import gain_error_ratio, scaled_gain_error_ratio
 
-__all__ = ["RestorationTask", "condition_of", "new_model", "on_own_path"]
+__all__ = ["RestorationTask", "applied_gain", "condition_of", "new_model", "on_own_path"]
 
 
 def new_model() -> RestorationModel:
@@ -85,7 +85,7 @@ class RestorationTask:
 
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """Error of the predicted image and of the stem it gives with the input's phase, both relative to the input."""
-        stem, clean, features, condition = self._prepare(batch, generator)
+        stem, clean, features, condition = self.prepare(batch, generator)
         degraded = encode(condition.image)
         with torch.autocast(stem.device.type, enabled=False):
             wanted = to_image(band_magnitude(power(clean)), features.level)
@@ -109,7 +109,7 @@ class RestorationTask:
         before = target.square().mean((1, 2, 3))
         image = ((predicted - target).square().mean((1, 2, 3)) / (before + 0.003)).mean()
         with torch.autocast(stem.device.type, enabled=False):
-            gain = _applied(features.image, decode(degraded + predicted).squeeze(1), batch.region)
+            gain = applied_gain(features.image, decode(degraded + predicted).squeeze(1), batch.region)
             ratio = gain_error_ratio(gain, clean, stem).mean()
             scaled = scaled_gain_error_ratio(gain, clean, stem).mean()
         figures = {"image": image.item(), "gain_db": -10.0 * ratio.item(), "si_gain_db": -10.0 * scaled.item()}
@@ -117,11 +117,11 @@ class RestorationTask:
 
     def validate(self, batch: Batch) -> Mapping[str, float]:
         """One-step gain of SDR and of 1 + SI-SDR in dB, share improved and harmed, change of the image's error."""
-        stem, clean, features, condition = self._prepare(batch, None)
+        stem, clean, features, condition = self.prepare(batch, None)
         degraded = encode(condition.image)
         predicted = self._predict(degraded, degraded.new_ones(degraded.shape[0]), condition)
         restored = decode(degraded + predicted).squeeze(1)
-        applied = _applied(features.image, restored, batch.region)
+        applied = applied_gain(features.image, restored, batch.region)
         gain = -10.0 * gain_error_ratio(applied, clean, stem)
         scaled = -10.0 * scaled_gain_error_ratio(applied, clean, stem)
         target = to_image(band_magnitude(power(clean)), features.level)
@@ -138,9 +138,10 @@ class RestorationTask:
         """Write the released form."""
         self._save(folder)
 
-    def _prepare(
+    def prepare(
         self, batch: Batch, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor, BandFeatures, Condition]:
+        """Return spectra of the stem and of the clean one, features and condition of a batch."""
         with torch.autocast(batch.clean.device.type, enabled=False):
             stem, clean, siblings = stft(torch.stack([batch.degraded, batch.clean, batch.siblings])).unbind()
             features = band_features(stem, siblings)
@@ -184,6 +185,6 @@ def on_own_path(
     return begin.index_add(0, later, moved.to(begin))
 
 
-def _applied(degraded: Tensor, restored: Tensor, region: Tensor) -> Tensor:
+def applied_gain(degraded: Tensor, restored: Tensor, region: Tensor) -> Tensor:
     """Gain per bin of a repair that is applied in ``region`` only."""
     return to_bins(1.0 + region * (band_gain(degraded, restored) - 1.0))
