@@ -50,7 +50,7 @@ def _run(minutes: float, quality: str, base: str, vocoder: str) -> dict[str, flo
             return {
                 "peak_mb": _own_peak_mb(),
                 "total_s": done.timings_s["total"],
-                "repaired_s": done.repaired_s,
+                "repaired_s": done.planned_s,
             }
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import torch
 from quality_separators import repeating_pattern, spatial_wiener
 
 from stemprover.data.dtln import find_models, separate_with_dtln
+from stemprover.separation.embedded import EmbeddedSeparator
 from stemprover.separation.layout import KIT_STEMS, STEMS
 from stemprover.separation.trained import find_separators
 from stemprover.spectral.spec import SPEC
@@ -76,6 +78,11 @@ def song_items(data: Path, seconds: float) -> Iterator[Item]:
     halves = {"vocals": stems["vocals"], "instrumental": mixture - stems["vocals"]}
     estimates = dict(zip(halves, repeating_pattern(mixture), strict=True))
     yield Item(SONG, _TEST_SONG, "2-D Fourier transform", "no", halves, estimates, mixture)
+    light = EmbeddedSeparator()
+    parts = light.separate(torch.from_numpy(mixture).float())
+    references = {name: stems.get(name, np.zeros_like(mixture)) for name in light.stems}
+    estimates = {name: audio.double().numpy() for name, audio in parts.items()}
+    yield Item(SONG, _TEST_SONG, "light, embedded", "its kind, other songs", references, estimates, mixture)
     models = find_models(data)
     if models is not None:
         voice = separate_with_dtln(models, mixture.astype(np.float32)).astype(np.float64)

@@ -94,7 +94,7 @@ def measure(enhancer: Enhancer, case: Case, seconds: float) -> Timing:
         done = enhancer.enhance(stems, case.settings)
         total, cpu = time.perf_counter() - begin, time.process_time() - cpu
     detect, restore, synthesise = (done.timings_s.get(stage, 0.0) for stage in ("detect", "restore", "synthesise"))
-    return Timing(seconds, done.repaired_s, total, detect, restore, synthesise, in_networks[0], in_vocoder[0], cpu)
+    return Timing(seconds, done.planned_s, total, detect, restore, synthesise, in_networks[0], in_vocoder[0], cpu)
 
 
 def _modules(enhancer: Enhancer, case: Case) -> tuple[Sequence[nn.Module], Sequence[nn.Module]]:

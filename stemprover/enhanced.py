@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +118,7 @@ class Enhanced:
     lanes : Mapping[str, ndarray]
         Highest probability over bands per detection cell, by artifact.
     segments : tuple of Segment
-        The stretches that were repaired; everything else is bit-identical to the input.
+        The stretches that were planned to be repaired; everything else is bit-identical to the input.
     applied : tuple of (Segment, float)
         The same once they were repaired, with the share of each repair that the gate let through (a mean over the
         energy of the change), before the strength that was asked for.
@@ -172,13 +172,17 @@ class Enhanced:
         return self.native / 2.0**31 if self.native.dtype == np.int32 else self.native.astype(np.float64)
 
     @property
+    def planned_s(self) -> float:
+        """Seconds of audio inside segments that were planned to be repaired."""
+        return _covered_s(self.segments)
+
+    @property
     def repaired_s(self) -> float:
-        """Seconds of audio inside repaired segments."""
-        total, reach = 0.0, 0.0
-        for segment in self.segments:
-            total += max(0.0, segment.stop_s - max(segment.start_s, reach))
-            reach = max(reach, segment.stop_s)
-        return total
+        """Seconds of audio inside repaired segments: those of which the gate let something through.
+
+        After ``plan_only`` those that are planned.
+        """
+        return _covered_s([one for one, share in self.applied if share > 0.0]) if self.applied else self.planned_s
 
     @property
     def report(self) -> dict[str, Any]:
@@ -214,6 +218,15 @@ class Enhanced:
             "settings": settings | {"stem": self.stem.stem_class},
             "faults": [dataclasses.asdict(fault) for fault in self.faults],
         }
+
+
+def _covered_s(segments: Sequence[Segment]) -> float:
+    """Seconds inside segments in the order of their beginnings; where two overlap, once."""
+    total, reach = 0.0, 0.0
+    for segment in segments:
+        total += max(0.0, segment.stop_s - max(segment.start_s, reach))
+        reach = max(reach, segment.stop_s)
+    return total
 
 
 def _rounded(fields: dict[str, Any]) -> dict[str, Any]:

@@ -115,6 +115,24 @@ def test_a_gate_answers_with_a_share_per_band() -> None:
     assert shares.diff(dim=1).abs().max() < 0.02, "no steps between the parts"
 
 
+def test_trifles_are_left_out_whole() -> None:
+    """What would remain of a repair decides: 45 dB below the stem, whatever parts of the spectrum it is in."""
+    gate = RepairGate().eval()
+    torch.nn.init.zeros_(gate.layers[-1].weight)
+    torch.nn.init.zeros_(gate.layers[-1].bias)  # half of everything
+    stem = noise(40)
+
+    def shares(change: torch.Tensor) -> torch.Tensor:
+        spectrum = stft(stem)
+        return gate(evidence(spectrum, None, stft(change), band_features(spectrum, None)))
+
+    for change in (noise(41), tones(9000.0)):
+        level = 20 * torch.log10(change.square().mean().sqrt() / stem.square().mean().sqrt()) + 20 * np.log10(0.5)
+        for db, kept in ((-46.0, 0.0), (-44.0, 0.5)):
+            assert torch.allclose(shares(change * 10 ** ((db - level) / 20)), torch.tensor(kept), atol=1e-6)
+    assert (gate.train()(torch.zeros(1, len(EVIDENCE))) > 0).all(), "training learns from all of them"
+
+
 def test_the_shipped_gate_was_trained_and_answers_differently_to_different_evidence() -> None:
     gate = load_gate(EMBEDDED_GATE)
     assert gate.deviation.unique().numel() > len(EVIDENCE) // 2
@@ -143,6 +161,8 @@ def test_what_a_gate_lets_through_is_applied_and_told(base: Path) -> None:
         assert [part["share"] for part in told] == pytest.approx([share] * len(done[share].segments))
         assert [part["start_s"] for part in told] == pytest.approx([part.start_s for part in done[share].segments])
         assert [part["end_s"] for part in told] == pytest.approx([part.stop_s for part in done[share].segments])
+    assert done[0.0].repaired_s == 0.0
+    assert done[0.5].repaired_s == done[1.0].repaired_s > 0.0
     nothing, half, whole = (one.audio for one in done.values())
     assert np.array_equal(nothing, stem.read(0, stem.format.samples))
     assert np.abs(whole - nothing).max() > 0.001

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stemprover.errors import TrainingError
-from stemprover.training.release import release_models
+from stemprover.training.release import main, release_models
 
 
 def run(folder: Path, content: str, gain: float) -> Path:
@@ -44,3 +44,9 @@ def test_nothing_is_replaced_if_any_run_is_not_finished(tmp_path: Path) -> None:
         release_models({"base": run(tmp_path / "new", "new", 0.2), "gate": tmp_path / "stopped"}, weights)
     assert (weights / "base" / "model.safetensors").read_text() == "old"
     assert (weights / "README.md").read_text() == card
+
+
+def test_adapters_are_not_released_without_their_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["release", "--adapters", str(tmp_path)])
+    with pytest.raises(SystemExit, match="2"):
+        main()

@@ -70,7 +70,7 @@ def print_short(summary: Summary) -> None:
 def _done(summary: Summary) -> str:
     counts = Counter(item["artifact"] for item in summary["plan"])
     kinds = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
-    if not counts:
+    if not counts or not summary["repaired_s"]:
         return "unchanged"
     return f"repaired {summary['repaired_s']:.1f} s of {summary['duration_s']:.1f} s ({kinds})"
 

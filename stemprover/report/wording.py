@@ -53,6 +53,8 @@ def finding(summary: Mapping[str, Any], duration_s: float, repaired: bool) -> st
     plan, left = len(summary.get("plan") or ()), len(summary.get("unrepaired") or ())
     found = len(summary.get("detections") or ())
     total = seconds(duration_s)
+    if repaired and plan and not summary.get("repaired_s"):
+        return f"{count(plan, 'repair')} planned in {total}, none worth making: the stem is exactly as it was."
     if repaired and plan:
         text = f"{count(plan, 'repair')} in {seconds(summary.get('repaired_s') or 0.0)} of {total}"
         text += _let_through(summary.get("applied") or ())

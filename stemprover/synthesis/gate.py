@@ -32,6 +32,7 @@ _EPS = 1e-12
 _QUIET = 1e-4  # of a part's loudest band: what lies below says nothing about its texture
 _PARTS = 4
 _LIMIT = 4.0  # standard deviations; what is stranger than all of training is no stranger than that
+_TRIFLE = 10**-4.5  # a change 45 dB below the stem, which nobody hears
 _CUES = (
     "change_level",
     "sibling_level",
@@ -160,6 +161,14 @@ def _flatness(energy: Tensor) -> Tensor:
     return torch.log10(energy + floor).mean((-2, -1)) - torch.log10(energy.mean((-2, -1)) + _EPS)
 
 
+def _remaining(seen: Tensor, shares: Tensor) -> Tensor:
+    """Energy of the change relative to the stem's, ``[batch]``, when each part of the spectrum gets its share."""
+    parts = torch.unflatten(seen, 1, (-1, len(_CUES)))[:, 1:]
+    levels = parts[..., _CUES.index("change_level")] + parts[..., _CUES.index("stem_share")]
+    remaining: Tensor = (shares.square() * torch.pow(10.0, levels)).sum(1)
+    return remaining
+
+
 class RepairGate(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Perceptron from :func:`evidence` to the share of a repair that each part of the spectrum gets.
 
@@ -199,10 +208,16 @@ class RepairGate(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.deviation.copy_(seen.std(0, correction=0).clamp_min(1e-3))
 
     def forward(self, seen: Tensor) -> Tensor:
-        """Return the share of the change that each band gets, 0 to 1, shape ``[batch, n_bands]``."""
+        """Return the share of the change that each band gets, 0 to 1, shape ``[batch, n_bands]``.
+
+        Out of training, repairs of which less than a trifle would remain get nothing: a stem that is as good as clean
+        stays as it is, bit by bit.
+        """
         usual = ((seen - self.mean) / self.deviation).clamp(-_LIMIT, _LIMIT)
-        shares = torch.sigmoid(self.layers(usual)).unsqueeze(1)
-        return functional.interpolate(shares, SPEC.n_bands, mode="linear").squeeze(1)
+        shares = torch.sigmoid(self.layers(usual))
+        if not self.training:
+            shares = shares * (_remaining(seen, shares) > _TRIFLE).unsqueeze(1)
+        return functional.interpolate(shares.unsqueeze(1), SPEC.n_bands, mode="linear").squeeze(1)
 
 
 def constant_gate(share: float) -> Gate:

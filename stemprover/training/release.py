@@ -20,11 +20,11 @@ __all__ = ["release_adapter", "release_models"]
 
 _ROOT = Path(__file__).parent.parent
 _PLUGINS = _ROOT.parent / "plugins"
-_MODELS = ("base", "vocoder", "gate")
+_MODELS = ("base", "vocoder", "gate", "separator")
 
 
 def release_models(runs: Mapping[str, Path], weights: Path = _ROOT / "weights") -> None:
-    """Replace embedded weights (``base``, ``vocoder``, ``gate``) by those of runs, and their rows on the card.
+    """Replace embedded weights (``base``, ``vocoder``, ``gate``, ``separator``) by those of runs, and the card's rows.
 
     A gate is trained on repairs by the embedded base and vocoder, so those are released before it is trained.
 
@@ -49,9 +49,9 @@ def release_adapter(run: Path, name: str, figures: Mapping[str, Mapping[str, flo
     package = plugins / f"stemprover-lora-{name}" / f"stemprover_lora_{name}"
     metrics: dict[str, float | str] = {
         "benchmark": "validation-v1",
-        "si_sdr_gain_db": round(figures["adapter"]["gain_db"], 3),
-        "base_gain_db": round(figures["base"]["gain_db"], 3),
-        "clean_harm_db": round(-figures["clean"]["gain_db"], 3),
+        "si_sdr_gain_db": round(figures["adapter"]["si_sdr_gain_db"], 3),
+        "base_gain_db": round(figures["base"]["si_sdr_gain_db"], 3),
+        "clean_harm_db": round(-figures["clean"]["si_sdr_gain_db"], 3),
         "improved_share": round(figures["adapter"]["improved"], 3),
     }
     pack_adapter(run / "final", package, metrics=metrics)
@@ -83,10 +83,10 @@ def _card(rows: Mapping[str, Sequence[str]]) -> str:
     lines = [
         "# Embedded weights",
         "",
-        "The base (UNet, ControlNet, conditioner; a diffusers folder) and the shared vocoder, in half precision, and",
-        "the gate that says how much of their repairs to apply. Trained with the recipes in",
-        "`stemprover/training/recipes` on pairs made by `stemprover data pairs` from the",
-        "training split described in `docs/training.md`. Licence: Apache-2.0.",
+        "The base (UNet, ControlNet, conditioner; a diffusers folder), the shared vocoder, the gate that says how much",
+        "of their repairs to apply, and the network of the light separator, a mask U-Net; all but the gate in half",
+        "precision. Trained with the recipes in `stemprover/training/recipes` on material described in",
+        "`docs/training.md`; all but the separator on pairs made by `stemprover data pairs`. Licence: Apache-2.0.",
         "",
         "| model | steps | figure (validation split, one sampling step) | value |",
         "|---|---|---|---|",
@@ -98,9 +98,7 @@ def _card(rows: Mapping[str, Sequence[str]]) -> str:
         "`gain_db` is SDR gain with a floor 30 dB below the stem, `si_gain_db` that of 1 + SI-SDR; `harmed` is the",
         "share of segments made worse by more than 0.1 dB; `image_change` the relative change of the band-magnitude",
         "error. Of the gate, `half_` and `whole_` are figures of applying half and all of every repair instead; its",
-        "`harmed` counts SI-SDR.",
-        "",
-        "`separator/` is the network of the light separator, a mask U-Net from `stemprover train separator`.",
+        "`harmed` counts SI-SDR. Of the separator, `sdr_db_...` is the SDR of its stems on random mixtures.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -113,10 +111,12 @@ def main() -> None:
     parser.add_argument("--adapters", type=Path)
     parser.add_argument("--figures", type=Path)
     chosen = parser.parse_args()
+    if (chosen.adapters is None) != (chosen.figures is None):
+        parser.error("--adapters and --figures go together: adapters are released with what was measured of them")
     runs = {name: getattr(chosen, name) for name in _MODELS if getattr(chosen, name) is not None}
     if runs:
         release_models(runs)
-    if chosen.adapters is not None and chosen.figures is not None:
+    if chosen.adapters is not None:
         for name, figures in json.loads(chosen.figures.read_text(encoding="utf-8")).items():
             release_adapter(chosen.adapters / name, name, figures)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from stemprover.restoration.weights import forget_origin
 from stemprover.separation.trained import TRAINED_ON
 from stemprover.spectral.spec import SpectralSpec
 from stemprover.spectral.stft import power, stft
@@ -65,10 +67,10 @@ class SeparationTask:
         return {f"sdr_db_{name}": values.mean().item() if len(values) else 0.0 for name, values in shown.items()}
 
     def save(self, folder: Path) -> None:
-        """Write weights, configuration and what was heard."""
-        self.model.eval()
-        self.model.save_pretrained(folder, safe_serialization=True)  # type: ignore[operator]
-        self.model.train()
+        """Write weights in half precision, configuration and what was heard."""
+        half = copy.deepcopy(self.model).eval().half()
+        half.save_pretrained(folder, safe_serialization=True)  # type: ignore[operator]
+        forget_origin(folder)
         (folder / TRAINED_ON).write_text(json.dumps({"heard": sorted(self.heard)}, indent=2) + "\n", encoding="utf-8")
 
 
