@@ -2,8 +2,8 @@
 
     python benchmarks/adapters.py --pairs runs/pairs --adapters runs/lora --out docs/benchmarks
 
-The gains are those of the whole repair (stage 1 and the vocoder) over the input, in dB of SI-SDR and of SDR with a
-floor 30 dB below the stem, so that clean pairs count as well. It writes a table for the docs and a JSON file that
+The gains are those of the whole repair (stage 1 and the vocoder) over the input, in dB of 1 + SI-SDR and of SDR with
+a floor 30 dB below the stem, so that clean pairs count as well. It writes a table for the docs and a JSON file that
 release scripts read.
 """
 
@@ -40,7 +40,10 @@ ADAPTERS = {
 
 @dataclasses.dataclass(frozen=True)
 class Figures:
-    """Figures of one configuration on one set: mean gains in dB; shares whose SI-SDR rose, and fell by over 0.1 dB."""
+    """Figures of one configuration on one set: mean gains in dB; shares whose SI-SDR rose, and fell by over 0.1 dB.
+
+    ``si_sdr_gain_db`` is of 1 + SI-SDR: with a floor, so that clean stems count.
+    """
 
     si_sdr_gain_db: float
     sdr_gain_db: float
@@ -114,8 +117,8 @@ def _page(rows: dict[str, dict[str, dict[str, float]]], count: int) -> str:
         "# Adapters",
         "",
         f"Validation pairs with each adapter's artifact ({count} draws of 3 s, one channel, a quarter of them blind),",
-        "one sampling step, embedded vocoder, no gate. Mean gains over the input, with a floor 30 dB below the stem;",
-        "for SI-SDR the estimate is scaled. *Improved* and *worse* count SI-SDR; *clean* is the adapter on clean stems",
+        "one sampling step, embedded vocoder, no gate. Mean gains of 1 + SI-SDR and of SDR over the input, with a",
+        "floor 30 dB below the stem. *Improved* and *worse* count SI-SDR; *clean* is the adapter on clean stems",
         "(harm). Written by `benchmarks/adapters.py`.",
         "",
         "| adapter | configuration | SI-SDR (dB) | SDR (dB) | improved | worse by > 0.1 dB |",

@@ -13,7 +13,10 @@ __all__ = ["peak_megabytes"]
 
 
 def peak_megabytes(minutes: float, quality: str, base: str | None, vocoder: str) -> dict[str, float]:
-    """Repair every segment of a looped file in a fresh process; returns ``peak_mb``, ``total_s`` and ``repaired_s``."""
+    """Repair every segment of a looped file in a fresh process.
+
+    Returns ``peak_mb``, ``total_s`` and ``repaired_s``: what was planned, for what the gate leaves out is computed too.
+    """
     arguments = [str(minutes), quality, base or "", vocoder]
     done = subprocess.run([sys.executable, __file__, *arguments], check=True, capture_output=True, text=True)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])

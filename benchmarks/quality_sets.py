@@ -13,7 +13,7 @@ import torch
 from quality_separators import repeating_pattern, spatial_wiener
 
 from stemprover.data.dtln import find_models, separate_with_dtln
-from stemprover.separation.embedded import EmbeddedSeparator
+from stemprover.separation.embedded import EMBEDDED_SEPARATOR, EmbeddedSeparator
 from stemprover.separation.layout import KIT_STEMS, STEMS
 from stemprover.separation.trained import find_separators
 from stemprover.spectral.spec import SPEC
@@ -49,7 +49,7 @@ class Item:
     group, song, separator : str
         Set, piece and what separated it.
     seen : str
-        Whether pairs for training came from this separator: ``no``, or on what.
+        Whether pairs for training came from this separator, or from others of its kind: ``no``, or on what.
     references, estimates : Mapping[str, ndarray]
         By stem class, float64 ``[2, samples]`` at 44.1 kHz; every estimate has a reference.
     mixture : ndarray
@@ -78,16 +78,28 @@ def song_items(data: Path, seconds: float) -> Iterator[Item]:
     halves = {"vocals": stems["vocals"], "instrumental": mixture - stems["vocals"]}
     estimates = dict(zip(halves, repeating_pattern(mixture), strict=True))
     yield Item(SONG, _TEST_SONG, "2-D Fourier transform", "no", halves, estimates, mixture)
-    light = EmbeddedSeparator()
-    parts = light.separate(torch.from_numpy(mixture).float())
-    references = {name: stems.get(name, np.zeros_like(mixture)) for name in light.stems}
-    estimates = {name: audio.double().numpy() for name, audio in parts.items()}
-    yield Item(SONG, _TEST_SONG, "light, embedded", "its kind, other songs", references, estimates, mixture)
+    yield _light_item(stems, mixture)
     models = find_models(data)
     if models is not None:
         voice = separate_with_dtln(models, mixture.astype(np.float32)).astype(np.float64)
         estimates = {"vocals": voice, "instrumental": mixture - voice}
         yield Item(SONG, _TEST_SONG, "DTLN", "yes, other songs", halves, estimates, mixture)
+
+
+def _light_item(stems: Stems, mixture: np.ndarray) -> Item:
+    """The song separated by what comes with StemProver; its stems sum to the mixture.
+
+    Raises
+    ------
+    ModelError
+        If it has no weights, or trained on the song.
+    """
+    (network,) = find_separators(EMBEDDED_SEPARATOR)
+    network.require_unknown((_TEST_SONG,))
+    parts = EmbeddedSeparator().separate(torch.from_numpy(mixture).float())
+    references = {name: stems.get(name, np.zeros_like(mixture)) for name in parts}
+    estimates = {name: audio.double().numpy() for name, audio in parts.items()}
+    return Item(SONG, _TEST_SONG, "light, embedded", "its kind, other songs", references, estimates, mixture)
 
 
 def neural_items(data: Path, seconds: float, folder: Path, seen: str) -> Iterator[Item]:

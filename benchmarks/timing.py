@@ -41,7 +41,7 @@ class Timing:
     Attributes
     ----------
     audio, repaired : float
-        Length of the audio, and of what was repaired.
+        Length of the audio, and of what was planned to be repaired: what the gate leaves out takes as long.
     total, detect, restore, synthesise : float
         Wall time, altogether and by stage.
     networks : float

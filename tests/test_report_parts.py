@@ -157,12 +157,19 @@ def test_excerpt_starts_at_the_most_repaired_minute() -> None:
 
 def test_sentences() -> None:
     plan = [item("bleed", 0, 1)] * 12
-    assert finding({"plan": plan, "repaired_s": 8.4}, 30.0, repaired=True) == "12 repairs in 8.4 s of 30.0 s."
+    assert (
+        finding({"plan": plan, "repaired_s": 8.4}, 30.0, repaired=True)
+        == "12 repairs planned, 8.4 s of 30.0 s repaired."
+    )
     applied = [{"start_s": 0.0, "end_s": 1.0, "share": 0.2}, {"start_s": 5.0, "end_s": 8.0, "share": 0.6}]
     text = finding({"plan": plan, "repaired_s": 4.0, "applied": applied}, 30.0, repaired=True)
-    assert text == "12 repairs in 4.0 s of 30.0 s, on average 50% of each let through by the gate."
+    assert text == "12 repairs planned, 4.0 s of 30.0 s repaired, on average 50% of each let through by the gate."
     text = finding({"plan": plan, "repaired_s": 0.0, "applied": applied}, 30.0, repaired=True)
     assert text == "12 repairs planned in 30.0 s, none worth making: the stem is exactly as it was."
+    summed = {"plan": plan, "repaired_s": 0.0, "unrepaired": plan, "settings": {"mixture_consistent": True}}
+    text = finding(summed, 30.0, repaired=True)
+    assert "exactly" not in text
+    assert text.endswith("12 regions left as found.")
     assert finding({"plan": plan}, 90.0, repaired=False).startswith("12 repairs planned in 1:30 min")
     assert finding({}, 30.0, repaired=True) == "Nothing to repair in 30.0 s: the stem is exactly as it was."
 

@@ -14,7 +14,7 @@ from stemprover.cli.train import train
 from stemprover.data.export import write_songs
 from stemprover.separation.mask_unet import MaskUNet
 from stemprover.separation.open_unmix import OpenUnmixLike
-from stemprover.separation.trained import find_separators
+from stemprover.separation.trained import find_separators, load_network
 from stemprover.separation.waveform_unet import WaveformUNet
 from stemprover.training import mixes
 from stemprover.training.loop import Recipe, fit
@@ -94,3 +94,14 @@ def test_the_command_leaves_songs_out(tmp_path: Path, monkeypatch: pytest.Monkey
     assert {(one.architecture, one.folder.name, one.heard) for one in found} == {
         ("waveform-unet", "final", frozenset({"000000"}))
     }
+
+
+def test_what_is_saved_is_half_and_what_is_loaded_or_trained_is_not(tmp_path: Path):
+    task = _task()
+    task.save(tmp_path)
+    (path,) = tmp_path.glob("*.safetensors")
+    assert {values.dtype for values in load_file(path).values()} == {torch.float16, torch.int64}
+    assert "_name_or_path" not in (tmp_path / "config.json").read_text()
+    for network in (task.model, load_network(tmp_path)):
+        assert {values.dtype for values in network.parameters()} == {torch.float32}
+    assert task.model.training

@@ -71,7 +71,7 @@ def _done(summary: Summary) -> str:
     counts = Counter(item["artifact"] for item in summary["plan"])
     kinds = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
     if not counts or not summary["repaired_s"]:
-        return "unchanged"
+        return "not repaired, made to sum to the mixture" if summary["settings"]["mixture_consistent"] else "unchanged"
     return f"repaired {summary['repaired_s']:.1f} s of {summary['duration_s']:.1f} s ({kinds})"
 
 

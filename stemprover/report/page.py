@@ -97,7 +97,7 @@ def _facts(report: ReportInput, regions: Sequence[Region]) -> list[dict[str, str
     pace = f"{duration / spent:.1f} \u00d7 real time" if spent and duration else ""
     facts = [
         {
-            "name": "Repairs" if report.after is not None else "Planned",
+            "name": "Planned",
             "value": f"{repairs:,}",
             "note": _kinds(regions),
         },

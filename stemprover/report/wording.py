@@ -53,18 +53,21 @@ def finding(summary: Mapping[str, Any], duration_s: float, repaired: bool) -> st
     plan, left = len(summary.get("plan") or ()), len(summary.get("unrepaired") or ())
     found = len(summary.get("detections") or ())
     total = seconds(duration_s)
-    if repaired and plan and not summary.get("repaired_s"):
-        return f"{count(plan, 'repair')} planned in {total}, none worth making: the stem is exactly as it was."
+    untouched = "the stem is exactly as it was"
+    if (summary.get("settings") or {}).get("mixture_consistent"):
+        untouched = "the stem only took its share of what all leave of the mixture"
     if repaired and plan:
-        text = f"{count(plan, 'repair')} in {seconds(summary.get('repaired_s') or 0.0)} of {total}"
+        text = f"{count(plan, 'repair')} planned, {seconds(summary.get('repaired_s') or 0.0)} of {total} repaired"
         text += _let_through(summary.get("applied") or ())
+        if summary.get("repaired_s") == 0:
+            text = f"{count(plan, 'repair')} planned in {total}, none worth making: {untouched}"
         return f"{text}; {count(left, 'region')} left as found." if left else f"{text}."
     if plan:
         return f"{count(plan, 'repair')} planned in {total}; nothing has been written yet."
     if left or found:
         tail = "; nothing was changed." if repaired or left else "."
         return f"{count(max(left, found), 'region')} found in {total}{tail}"
-    return f"Nothing to repair in {total}{': the stem is exactly as it was' if repaired else ''}."
+    return f"Nothing to repair in {total}{f': {untouched}' if repaired else ''}."
 
 
 def _text(value: object) -> str:

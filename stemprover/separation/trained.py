@@ -58,11 +58,15 @@ class TrainedSeparator:
         ModelError
             If it trained on one of them: what it makes of known music tells nothing about unknown music.
         """
+        self.require_unknown(sources)
+        return separate(load_network(self.folder), torch.from_numpy(audio)).numpy()
+
+    def require_unknown(self, sources: Iterable[str]) -> None:
+        """Raise :class:`ModelError` if it trained on one of these songs and kits."""
         known = sorted(self.heard.intersection(sources))
         if known:
             fix = "train another one with --without " + " --without ".join(known)
             raise ModelError(f"a separator that never heard {', '.join(known)}", f"{self.folder} did", fix)
-        return separate(load_network(self.folder), torch.from_numpy(audio)).numpy()
 
 
 def find_separators(folder: Path) -> tuple[TrainedSeparator, ...]:
@@ -112,7 +116,9 @@ def load_network(folder: Path) -> nn.Module:
     fix = "give the final/ folder of a run of `stemprover train separator`"
     try:
         kind = ARCHITECTURES[_configuration(folder)[0]]
-        loaded = kind.from_pretrained(folder, use_safetensors=True, output_loading_info=True)  # type: ignore[attr-defined]
+        loaded = kind.from_pretrained(  # type: ignore[attr-defined]
+            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        )
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"a separator in {folder}", str(error), fix) from error
     network: nn.Module = loaded[0]

@@ -32,7 +32,7 @@ _EPS = 1e-12
 _QUIET = 1e-4  # of a part's loudest band: what lies below says nothing about its texture
 _PARTS = 4
 _LIMIT = 4.0  # standard deviations; what is stranger than all of training is no stranger than that
-_TRIFLE = 10**-4.5  # a change 45 dB below the stem, which nobody hears
+_TRIFLE = 10**-4.5  # 45 dB below the stem: leaving out what is softer cost no gain and spared stems that were good
 _CUES = (
     "change_level",
     "sibling_level",
@@ -162,10 +162,14 @@ def _flatness(energy: Tensor) -> Tensor:
 
 
 def _remaining(seen: Tensor, shares: Tensor) -> Tensor:
-    """Energy of the change relative to the stem's, ``[batch]``, when each part of the spectrum gets its share."""
-    parts = torch.unflatten(seen, 1, (-1, len(_CUES)))[:, 1:]
-    levels = parts[..., _CUES.index("change_level")] + parts[..., _CUES.index("stem_share")]
-    remaining: Tensor = (shares.square() * torch.pow(10.0, levels)).sum(1)
+    """Largest energy, relative to the stem's, that a change can have when each band gets its share; ``[batch]``.
+
+    Evidence tells in which part of the spectrum a change is, not in which of its bands.
+    """
+    cues = torch.unflatten(seen, 1, (-1, len(_CUES)))
+    change, parts = cues[:, 0, _CUES.index("change_level")], cues[:, 1:, _CUES.index("change_share")]
+    kept = torch.unflatten(shares.square(), 1, (_PARTS, -1)).amax(2)
+    remaining: Tensor = torch.pow(10.0, change) * (torch.pow(10.0, parts) * kept).sum(1)
     return remaining
 
 
@@ -210,14 +214,13 @@ class RepairGate(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def forward(self, seen: Tensor) -> Tensor:
         """Return the share of the change that each band gets, 0 to 1, shape ``[batch, n_bands]``.
 
-        Out of training, repairs of which less than a trifle would remain get nothing: a stem that is as good as clean
-        stays as it is, bit by bit.
+        Out of training, repairs of which no more would remain than a trifle get nothing: a stem that is as good as
+        clean stays as it is, bit by bit.
         """
         usual = ((seen - self.mean) / self.deviation).clamp(-_LIMIT, _LIMIT)
-        shares = torch.sigmoid(self.layers(usual))
-        if not self.training:
-            shares = shares * (_remaining(seen, shares) > _TRIFLE).unsqueeze(1)
-        return functional.interpolate(shares.unsqueeze(1), SPEC.n_bands, mode="linear").squeeze(1)
+        shares = torch.sigmoid(self.layers(usual)).unsqueeze(1)
+        shares = functional.interpolate(shares, SPEC.n_bands, mode="linear").squeeze(1)
+        return shares if self.training else shares * (_remaining(seen, shares) > _TRIFLE).unsqueeze(1)
 
 
 def constant_gate(share: float) -> Gate:

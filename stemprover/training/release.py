@@ -1,7 +1,7 @@
 """Put trained weights in their places, with a card that says where they come from.
 
     python -m stemprover.training.release --base runs/base --vocoder runs/vocoder --gate runs/gate \
-        --adapters runs/lora --figures docs/benchmarks/adapters.json
+        --separator runs/light --adapters runs/lora --figures docs/benchmarks/adapters.json
 """
 
 from __future__ import annotations
@@ -44,17 +44,30 @@ def release_models(runs: Mapping[str, Path], weights: Path = _ROOT / "weights") 
     card.write_text(_card(known | {name: _measured(name, run) for name, run in runs.items()}), encoding="utf-8")
 
 
-def release_adapter(run: Path, name: str, figures: Mapping[str, Mapping[str, float]], plugins: Path = _PLUGINS) -> None:
-    """Pack an adapter run into its plugin package with its measured figures."""
+def release_adapter(run: Path, name: str, metrics: Mapping[str, float | str], plugins: Path = _PLUGINS) -> None:
+    """Pack an adapter run into its plugin package with what was measured of it."""
     package = plugins / f"stemprover-lora-{name}" / f"stemprover_lora_{name}"
-    metrics: dict[str, float | str] = {
-        "benchmark": "validation-v1",
-        "si_sdr_gain_db": round(figures["adapter"]["si_sdr_gain_db"], 3),
-        "base_gain_db": round(figures["base"]["si_sdr_gain_db"], 3),
-        "clean_harm_db": round(-figures["clean"]["si_sdr_gain_db"], 3),
-        "improved_share": round(figures["adapter"]["improved"], 3),
-    }
     pack_adapter(run / "final", package, metrics=metrics)
+
+
+def _metrics(figures: Path) -> dict[str, dict[str, float | str]]:
+    """Metrics for manifests, by adapter, from the file that ``benchmarks/adapters.py`` writes."""
+    try:
+        measured = json.loads(figures.read_text(encoding="utf-8"))
+        return {
+            name: {
+                "benchmark": "validation-v2",
+                "si_sdr_gain_db": round(each["adapter"]["si_sdr_gain_db"], 3),
+                "base_gain_db": round(each["base"]["si_sdr_gain_db"], 3),
+                "clean_harm_db": round(-each["clean"]["si_sdr_gain_db"], 3),
+                "improved_share": round(each["adapter"]["improved"], 3),
+            }
+            for name, each in measured.items()
+        }
+    except (OSError, ValueError, KeyError) as error:
+        raise TrainingError(
+            "figures of benchmarks/adapters.py", repr(error), "run it again on these adapters"
+        ) from error
 
 
 def _validation(run: Path) -> tuple[int, dict[str, Any]]:
@@ -113,12 +126,12 @@ def main() -> None:
     chosen = parser.parse_args()
     if (chosen.adapters is None) != (chosen.figures is None):
         parser.error("--adapters and --figures go together: adapters are released with what was measured of them")
+    metrics = {} if chosen.figures is None else _metrics(chosen.figures)
     runs = {name: getattr(chosen, name) for name in _MODELS if getattr(chosen, name) is not None}
     if runs:
         release_models(runs)
-    if chosen.adapters is not None:
-        for name, figures in json.loads(chosen.figures.read_text(encoding="utf-8")).items():
-            release_adapter(chosen.adapters / name, name, figures)
+    for name, measured in metrics.items():
+        release_adapter(chosen.adapters / name, name, measured)
 
 
 if __name__ == "__main__":
