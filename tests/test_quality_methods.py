@@ -67,7 +67,7 @@ def test_repairing_everything_reaches_what_no_detector_flags(base: Path) -> None
         )
     )
     assert not np.abs(asked).any()
-    assert 0 < np.abs(everything).max() < np.abs(full).max()
+    assert np.abs(everything).max() < np.abs(full).max(), "the released gate leaves out most of what a random base does"
 
 
 def _adapter(name: str, artifact: str) -> Plugin:
