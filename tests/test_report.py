@@ -31,7 +31,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_page_says_what_was_found_in_one_sentence(page: Path) -> None:
     text = page.read_text("utf-8")
-    assert "1 repair in 1.0 s of 4.0 s; 1 region left as found." in text
+    assert "1 repair planned, 1.0 s of 4.0 s repaired; 1 region left as found." in text
     assert "<h1>vocals.wav</h1>" in text
     for part in ("drumbleed", "pip install stemprover-lora-hfdistortion", "SI-SDR", "Against the reference", "restore"):
         assert part in text
