@@ -49,7 +49,7 @@ class Item:
     group, song, separator : str
         Set, piece and what separated it.
     seen : str
-        Whether pairs for training came from this separator, or from others of its kind: ``no``, or on what.
+        Whether pairs for training came from this separator: ``no``, or on what.
     references, estimates : Mapping[str, ndarray]
         By stem class, float64 ``[2, samples]`` at 44.1 kHz; every estimate has a reference.
     mixture : ndarray
@@ -99,7 +99,7 @@ def _light_item(stems: Stems, mixture: np.ndarray) -> Item:
     parts = EmbeddedSeparator().separate(torch.from_numpy(mixture).float())
     references = {name: stems.get(name, np.zeros_like(mixture)) for name in parts}
     estimates = {name: audio.double().numpy() for name, audio in parts.items()}
-    return Item(SONG, _TEST_SONG, "light, embedded", "its kind, other songs", references, estimates, mixture)
+    return Item(SONG, _TEST_SONG, "light, embedded", "yes, other songs", references, estimates, mixture)
 
 
 def neural_items(data: Path, seconds: float, folder: Path, seen: str) -> Iterator[Item]:
