@@ -62,12 +62,12 @@ def test_repairing_everything_reaches_what_no_detector_flags(base: Path) -> None
         method.run(one)["vocals"].audio - one.estimates["vocals"]
         for method in (
             bench.method("x", SIBLINGS, ALL),
-            bench.everything("x", SIBLINGS, ALL),
+            bench.everything("x", SIBLINGS, ALL, wet=0.5),
             bench.everything("x", SIBLINGS, ALL, wet=1.0),
         )
     )
     assert not np.abs(asked).any()
-    assert np.abs(everything).max() < np.abs(full).max(), "the released gate leaves out most of what a random base does"
+    assert 0 < np.abs(everything).max() < np.abs(full).max()
 
 
 def _adapter(name: str, artifact: str) -> Plugin:

@@ -32,7 +32,7 @@ _EPS = 1e-12
 _QUIET = 1e-4  # of a part's loudest band: what lies below says nothing about its texture
 _PARTS = 4
 _LIMIT = 4.0  # standard deviations; what is stranger than all of training is no stranger than that
-_TRIFLE = 10**-4.5  # 45 dB below the stem: leaving out what is softer cost no gain and spared stems that were good
+_TRIFLE = 10**-4.5  # 45 dB below the stem, chosen on validation repairs
 _CUES = (
     "change_level",
     "sibling_level",
