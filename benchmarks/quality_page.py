@@ -10,6 +10,7 @@ from typing import Any
 from environment import describe
 from quality_ablations import ABLATIONS
 from quality_adapters import CONFIGURATIONS
+from quality_pictures import worst_section
 from quality_runs import MIXTURE, SIBLINGS
 from quality_scores import SEGMENT_S, TOLERANCE_DB, Row, gains
 from quality_sets import CLEAN, KITS, SONG, SYNTHETIC
@@ -57,7 +58,7 @@ def page(results: Mapping[str, Any]) -> str:
         _READING,
         *(_section(group, [row for row in repairs if row.group == group]) for group in (SONG, KITS, SYNTHETIC)),
         _clean_section([row for row in repairs if row.group == CLEAN]),
-        _worst([row for row in repairs if row.group != CLEAN]),
+        _worst([row for row in repairs if row.group != CLEAN], results.get("pictures", {}).get("drawn", [])),
         _baseline_section(repairs, rows.get("baselines", [])),
         _ablation_section(rows.get("ablations", [])),
         _adapter_section(rows.get("adapters", [])),
@@ -119,8 +120,8 @@ def _clean_section(rows: Sequence[Row]) -> str:
     return f"## {_TITLES[CLEAN]}\n\n{_ABOUT[CLEAN]}\n\n" + markdown_table(head, table)
 
 
-def _worst(rows: Sequence[Row]) -> str:
-    return "## Worst segments\n\n" + worst_table(rows) if rows else ""
+def _worst(rows: Sequence[Row], drawn: Sequence[Mapping[str, str]]) -> str:
+    return "## Worst segments\n\n" + worst_table(rows) + "\n" + worst_section(drawn) if rows else ""
 
 
 def _baseline_section(repairs: Sequence[Row], baselines: Sequence[Row]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Hashable, Sequence
 
@@ -14,12 +15,14 @@ from stemprover.evaluation.arrays import BAND_EDGES_HZ
 
 __all__ = [
     "GAIN_HEAD",
+    "Lost",
     "artifact_table",
     "band_table",
     "by",
     "gain_cells",
     "gain_table",
     "measure_table",
+    "most_lost",
     "touched",
     "worst_table",
 ]
@@ -110,17 +113,34 @@ def _band(rows: Sequence[Row], name: str, place: int) -> np.ndarray:
     return np.array([pair for pair in found if pair is not None], float).reshape(-1, 2)
 
 
-def worst_table(rows: Sequence[Row], count: int = 3) -> str:
-    """Return the segments that lost most."""
+@dataclasses.dataclass(frozen=True)
+class Lost:
+    """A segment of a row, and what its repair changed in SI-SDR."""
+
+    gain_db: float
+    before_db: float
+    row: Row
+    start: float
+    artifact: str
+
+
+def most_lost(rows: Sequence[Row], count: int = 3) -> list[Lost]:
+    """Return the segments that lost most, the worst first."""
     lost = [
-        (after - before, row, row.starts[place], row.artifacts[place], before)
+        Lost(after - before, before, row, row.starts[place], row.artifacts[place])
         for row in rows
         for place, (before, after) in enumerate(row.scores["si_sdr"])
     ]
-    table: list[list[Cell]] = [
-        [row.song, row.separator, row.stem, row.context, f"{start:g} s", artifact, before, number(gain, sign=True)]
-        for gain, row, start, artifact, before in sorted(lost, key=lambda one: one[0])[:count]
-    ]
+    return sorted(lost, key=lambda one: one.gain_db)[:count]
+
+
+def worst_table(rows: Sequence[Row], count: int = 3) -> str:
+    """Return the segments that lost most."""
+    table: list[list[Cell]] = []
+    for one in most_lost(rows, count):
+        row, gain = one.row, number(one.gain_db, sign=True)
+        place = (row.song, row.separator, row.stem, row.context, f"{one.start:g} s")
+        table.append([*place, one.artifact, one.before_db, gain])
     head = ("piece", "separator", "stem", "context", "from", "leading artifact", "before, dB", "gain, dB")
     return markdown_table(head, table)
 

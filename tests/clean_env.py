@@ -39,6 +39,7 @@ class CleanEnv:
             "PATH": os.pathsep.join([str(self.bin), os.environ["PATH"]]),
             "VIRTUAL_ENV": str(self.folder),
             "STEMPROVER_HOME": str(self.folder / "home"),
+            "PIP_CONFIG_FILE": os.devnull,  # what a machine caps or adds is not tested
             "PIP_NO_INDEX": "1",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "HF_HUB_OFFLINE": "1",

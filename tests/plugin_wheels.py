@@ -116,6 +116,7 @@ class Environment:
         (self.site / "shared.pth").write_text("\n".join(lines) + "\n")
         self.variables = {
             "STEMPROVER_HOME": str(folder / "home"),
+            "PIP_CONFIG_FILE": os.devnull,  # what a machine caps or adds is not tested
             "PIP_NO_INDEX": "1",
             "PIP_FIND_LINKS": str(self.index),
             "PIP_NO_BUILD_ISOLATION": "0",  # means that there is none

@@ -8,10 +8,12 @@ import math
 from pathlib import Path
 
 import pytest
+import quality_pictures
+from PIL import Image
 from quality import read_results, write_results
 from quality_material import RATE, item, noise, row
 from quality_page import page
-from quality_runs import BLIND, SIBLINGS
+from quality_runs import BLIND, SIBLINGS, Method
 from quality_scores import Judge, Repaired, Row, gains, harm_of, of_artifact
 from quality_sets import CLEAN, KITS, SYNTHETIC, Item
 from quality_tables import artifact_table, band_table, measure_table, worst_table
@@ -112,6 +114,29 @@ def test_tables_tell_the_worst_and_every_measure() -> None:
     assert "| siblings | PESQ | higher | 1 | 2.000 | 2.500 | +0.500 |" in measure_table(rows)
     assert "| 0 to 125 Hz | 1 | 0.500 | 0.600 | 2.000 | 1.000 |" in band_table(rows)
     assert "| bleed | siblings | 2 |" in artifact_table(rows)
+
+
+def test_the_worst_segment_is_drawn_with_what_is_noted_about_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = item(seconds=6.0)
+    worse = {name: Repaired(0.5 * audio, 1.0) for name, audio in one.estimates.items()}
+    method = Method("StemProver", SIBLINGS, lambda _: worse, (one.group,))
+    monkeypatch.setattr(quality_pictures, "shipped", lambda _: [method])
+    rows = Judge(one).rows("StemProver", SIBLINGS, worse, full=False, sources=False)
+    lost = dataclasses.replace(rows[0], scores=rows[0].scores | {"si_sdr": [(5.0, 4.0), (5.0, 1.0)]})
+    (drawn,) = quality_pictures.draw_worst(None, [one], [dataclasses.replace(lost, starts=[0.0, 3.0])], tmp_path)[:1]
+    assert drawn["segment"].endswith(f"{rows[0].stem}, siblings, 3 s")
+    with Image.open(tmp_path / drawn["picture"]) as picture:
+        assert picture.width > 1000
+        assert len(picture.getcolors() or []) > 20
+    notes = tmp_path / "notes.json"
+    notes.write_text(json.dumps({drawn["segment"]: "It is only half as loud."}), encoding="utf-8")
+    monkeypatch.setattr(quality_pictures, "_NOTES", notes)
+    text = quality_pictures.worst_section([drawn])
+    assert "It is only half as loud." in text
+    assert f"]({drawn['picture']})" in text
+    assert quality_pictures.worst_section([]) == ""
 
 
 def _part(rows: list[Row], **more: object) -> dict[str, object]:

@@ -152,6 +152,17 @@ def test_the_installed_detectors_examine_each_pair_once(pairs: Path) -> None:
     assert sorted(read_detections(pairs)) == ["train-000000", "train-000001", "validation-000000", "validation-000001"]
 
 
+def test_pairs_can_be_examined_in_several_processes(pairs: Path) -> None:
+    (pairs / DETECTIONS).unlink(missing_ok=True)
+    seen: list[int] = []
+    assert detect_pairs(pairs, seen.append, jobs=2) == 4
+    assert seen == [1, 1, 1, 1]
+    apart = {name: [len(found.blind), len(found.siblings)] for name, found in read_detections(pairs).items()}
+    (pairs / DETECTIONS).unlink()
+    assert detect_pairs(pairs) == 4
+    assert {name: [len(found.blind), len(found.siblings)] for name, found in read_detections(pairs).items()} == apart
+
+
 def test_the_scaled_error_ratio_is_the_gain_of_one_plus_si_sdr() -> None:
     torch.manual_seed(0)
     clean = torch.randn(2, 50, 20, dtype=torch.complex64)

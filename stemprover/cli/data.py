@@ -126,14 +126,15 @@ def synth(out: Path, count: int, seconds: float, seed: int, renderer: str, sound
 
 @data.command()
 @click.argument("folder", type=_folder)
-def detect(folder: Path) -> None:
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Parallel processes.")
+def detect(folder: Path, jobs: int) -> None:
     """Note what the installed detectors find in each pair, so that repairs are trained on it."""
     from stemprover.cli.counting import counter
     from stemprover.data.pairs import read_manifest
     from stemprover.training.detected import detect_pairs
 
     with counter("pairs", len(read_manifest(folder))) as progress:
-        done = detect_pairs(folder, progress)
+        done = detect_pairs(folder, progress, jobs)
     click.echo(f"{folder}: {done} pairs examined")
 
 

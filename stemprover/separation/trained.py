@@ -17,6 +17,7 @@ from stemprover.separation.inference import separate
 from stemprover.separation.layout import STEMS
 from stemprover.separation.mask_unet import MaskUNet
 from stemprover.separation.open_unmix import OpenUnmixLike
+from stemprover.separation.spleeter import Spleeter
 from stemprover.separation.waveform_unet import WaveformUNet
 
 __all__ = ["ARCHITECTURES", "TRAINED_ON", "TrainedSeparator", "find_separators", "load_network"]
@@ -25,6 +26,7 @@ ARCHITECTURES: Mapping[str, type[nn.Module]] = {
     "mask-unet": MaskUNet,
     "open-unmix": OpenUnmixLike,
     "waveform-unet": WaveformUNet,
+    "spleeter": Spleeter,
 }
 TRAINED_ON = "trained_on.json"
 

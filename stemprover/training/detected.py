@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from stemprover.data.pairs import load, read_manifest
+from stemprover.data.pairs import Pair, load, read_manifest
 from stemprover.detection import Detection
 from stemprover.enhance import Enhancer
 from stemprover.spectral.spec import SPEC
@@ -24,6 +27,7 @@ from stemprover.synthesis.blend import region_map
 __all__ = ["DETECTIONS", "Found", "detect_pairs", "maps_of", "read_detections", "strongest"]
 
 DETECTIONS = "detections.jsonl"
+_CHUNK = 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,8 +38,17 @@ class Found:
     siblings: tuple[Detection, ...]
 
 
-def detect_pairs(folder: Path, progress: Callable[[int], None] | None = None) -> int:
+def detect_pairs(folder: Path, progress: Callable[[int], None] | None = None, jobs: int = 1) -> int:
     """Run the installed detectors on the pairs of a folder that have no line yet; returns how many were done.
+
+    Parameters
+    ----------
+    folder : Path
+        A pairs folder.
+    progress : callable, optional
+        Called with 1 after each pair.
+    jobs : int
+        Parallel processes; what is found does not depend on it, the order of the lines does.
 
     Raises
     ------
@@ -44,17 +57,43 @@ def detect_pairs(folder: Path, progress: Callable[[int], None] | None = None) ->
     """
     known = read_detections(folder)
     missing = [pair for pair in read_manifest(folder) if pair.id not in known]
-    enhancer = Enhancer.from_pretrained(device="cpu")
     with (folder / DETECTIONS).open("a", encoding="utf-8") as file:
-        for pair in missing:
-            audio = load(pair)
-            stem = Stem.from_array(audio.artifact, pair.sample_rate, pair.stem)
-            mixture = Stem.from_array(audio.mixture, pair.sample_rate)
-            found = Found(enhancer.detect(stem), enhancer.detect(StemSet((stem,), mixture)))
+        for pair, found in _found(missing, jobs):
             file.write(json.dumps({"id": pair.id, **dataclasses.asdict(found)}) + "\n")
+            file.flush()
             if progress is not None:
                 progress(1)
     return len(missing)
+
+
+def _found(pairs: Sequence[Pair], jobs: int) -> Iterator[tuple[Pair, Found]]:
+    if jobs <= 1:
+        yield from _detect(Enhancer.from_pretrained(device="cpu"), pairs)
+        return
+    chunks = [pairs[first : first + _CHUNK] for first in range(0, len(pairs), _CHUNK)]
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_start) as pool:
+        for done in as_completed([pool.submit(_detect_chunk, chunk) for chunk in chunks]):
+            yield from done.result()
+
+
+def _detect(enhancer: Enhancer, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, Found]]:
+    for pair in pairs:
+        audio = load(pair)
+        stem = Stem.from_array(audio.artifact, pair.sample_rate, pair.stem)
+        mixture = Stem.from_array(audio.mixture, pair.sample_rate)
+        yield pair, Found(enhancer.detect(stem), enhancer.detect(StemSet((stem,), mixture)))
+
+
+_of_this_process: list[Enhancer] = []
+
+
+def _start() -> None:
+    torch.set_num_threads(1)
+    _of_this_process.append(Enhancer.from_pretrained(device="cpu"))
+
+
+def _detect_chunk(pairs: Sequence[Pair]) -> list[tuple[Pair, Found]]:
+    return list(_detect(_of_this_process[0], pairs))
 
 
 def read_detections(folder: Path) -> dict[str, Found]:
