@@ -19,14 +19,11 @@ from typing import Any
 from environment import ROOT, environment, today, weights_of
 from quality_page import page
 from quality_parts import PARTS, Options, Pool, items_of
-from quality_pictures import draw_worst
 from quality_scores import Row
 
 from stemprover.cli.options import quieten_libraries
 
 SECONDS, QUICK_SECONDS = 9.0, 4.5
-_PICTURES = "pictures"  # drawn of what the part ``repairs`` found
-_ALL = (*PARTS, _PICTURES)
 
 
 def main() -> None:
@@ -43,21 +40,17 @@ def main() -> None:
         quality=chosen.quality,
         vocoder=chosen.vocoder,
         generic=chosen.generic,
+        pictures=chosen.output.parent,
     )
     results = read_results(chosen.output.with_suffix(".json"))
     items = items_of(options)
     if not items:
         raise SystemExit(f"no test material in {options.data}: give its folder with --data")
     with Pool(options, chosen.jobs) as pool:
-        for part in chosen.only or _ALL:
+        for part in chosen.only or PARTS:
             begin = time.perf_counter()
-            if part == _PICTURES:
-                rows = [Row(**row) for row in results.get("repairs", {}).get("rows", [])]
-                measured = {"drawn": draw_worst(options.bench(), items, rows, chosen.output.parent)}
-            else:
-                measured = PARTS[part](pool, items, _print)
+            measured = PARTS[part](pool, items, _print)
             results[part] = _about(options, time.perf_counter() - begin) | measured
-            results = json.loads(json.dumps(results, default=dataclasses.asdict))
             write_results(results, chosen.output)
             print(f"{part}: {results[part]['minutes']:g} minutes; wrote {chosen.output}", flush=True)
 
@@ -73,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--used-separators", type=Path, action="append", default=[], help="networks that made pairs of other songs"
     )
-    parser.add_argument("--only", choices=_ALL, action="append", help="measure this part only (repeatable)")
+    parser.add_argument("--only", choices=tuple(PARTS), action="append", help="measure this part only (repeatable)")
     parser.add_argument("--quality", choices=("fast", "balanced", "best"), default="balanced")
     parser.add_argument("--quick", action="store_true", help="a small part of everything")
     parser.add_argument("--seconds", type=float, help=f"length of each excerpt, {SECONDS:g} by default")
@@ -103,12 +96,12 @@ def read_results(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     found = json.loads(path.read_text(encoding="utf-8"))
-    return {part: found[part] for part in _ALL if part in found}
+    return {part: found[part] for part in PARTS if part in found}
 
 
 def write_results(results: dict[str, Any], page_path: Path) -> None:
     """Write the figures as JSON and the page that is made from them."""
-    ordered = {part: results[part] for part in _ALL if part in results}
+    ordered = {part: results[part] for part in PARTS if part in results}
     page_path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(ordered, default=dataclasses.asdict)
     page_path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")

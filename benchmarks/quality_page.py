@@ -58,7 +58,7 @@ def page(results: Mapping[str, Any]) -> str:
         _READING,
         *(_section(group, [row for row in repairs if row.group == group]) for group in (SONG, KITS, SYNTHETIC)),
         _clean_section([row for row in repairs if row.group == CLEAN]),
-        _worst([row for row in repairs if row.group != CLEAN], results.get("pictures", {}).get("drawn", [])),
+        _worst([row for row in repairs if row.group != CLEAN], results.get("repairs", {}).get("drawn", [])),
         _baseline_section(repairs, rows.get("baselines", [])),
         _ablation_section(rows.get("ablations", [])),
         _adapter_section(rows.get("adapters", [])),

@@ -14,6 +14,7 @@ from quality_ablations import ablation_items, ablations
 from quality_adapters import adapter_items, adapter_methods
 from quality_baselines import classical_baselines, own_baselines
 from quality_detectors import Heard, figures, hear
+from quality_pictures import draw_worst
 from quality_runs import Bench, Method, shipped
 from quality_scores import Judge, Row
 from quality_sets import CLEAN, Item, clean_items, kit_items, neural_items, song_items
@@ -31,7 +32,10 @@ _QUICK_EVERY = 3
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What is measured; ``separators`` never made training pairs, ``used_separators`` did, of other songs."""
+    """What is measured; ``separators`` never made training pairs, ``used_separators`` did, of other songs.
+
+    ``pictures`` is the folder that those of the worst segments are written to.
+    """
 
     data: Path
     seconds: float
@@ -42,6 +46,7 @@ class Options:
     quality: str
     vocoder: str
     generic: bool
+    pictures: Path
 
     def bench(self) -> Bench:
         """Load what is measured."""
@@ -126,7 +131,8 @@ def _rows(pool: Pool, part: str, items: Sequence[Item], report: Report) -> dict[
 
 
 def _repairs(pool: Pool, items: Sequence[Item], report: Report) -> dict[str, Any]:
-    return _rows(pool, "repairs", items, report)
+    measured = _rows(pool, "repairs", items, report)
+    return measured | {"drawn": draw_worst(pool.options.bench(), items, measured["rows"], pool.options.pictures)}
 
 
 def _all_baselines(pool: Pool, items: Sequence[Item], report: Report) -> dict[str, Any]:

@@ -50,11 +50,11 @@ def draw_worst(bench: Bench, items: Sequence[Item], rows: Sequence[Row], folder:
         method = next(one for one in shipped(bench) if one.context == row.context and item.group in one.groups)
         path = folder / f"worst-{number}.png"
         _draw(item, lost, method.run(item), path)
-        drawn.append({"picture": path.name, "segment": key_of(lost)})
+        drawn.append({"picture": path.name, "segment": _key(lost)})
     return drawn
 
 
-def key_of(lost: Lost) -> str:
+def _key(lost: Lost) -> str:
     """Name of a segment in the notes."""
     row = lost.row
     return f"{row.song}, {row.separator}, {row.stem}, {row.context}, {lost.start:g} s"
@@ -66,8 +66,8 @@ def worst_section(drawn: Sequence[Mapping[str, str]]) -> str:
     about = "R is the true stem, A the stem before, B after; at the right what A and B differ in from R."
     blocks = [f"{about}\n"] if drawn else []
     for one in drawn:
-        text = notes.get(one["segment"], "")
-        blocks.append(f"{one['segment']}: {text}\n\n![{one['segment']}]({one['picture']})\n".replace(": \n", ":\n"))
+        why = " ".join(filter(None, [f"{one['segment']}:", notes.get(one["segment"])]))
+        blocks.append(f"{why}\n\n![{one['segment']}]({one['picture']})\n")
     return "\n".join(blocks)
 
 

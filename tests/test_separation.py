@@ -22,8 +22,10 @@ from stemprover.data.pairs import read_manifest
 from stemprover.data.scenes import draw_scene
 from stemprover.errors import ModelError, TrainingError
 from stemprover.separation.inference import separate
+from stemprover.separation.layout import STEMS
 from stemprover.separation.mask_unet import MaskUNet
 from stemprover.separation.open_unmix import OpenUnmixLike
+from stemprover.separation.spleeter import Spleeter
 from stemprover.separation.trained import ARCHITECTURES, find_separators, load_network
 from stemprover.separation.waveform_unet import WaveformUNet
 from stemprover.training import mixes
@@ -40,6 +42,8 @@ def tiny(architecture: str) -> nn.Module:
         return MaskUNet(n_fft=1024, hop=256, channels=(8, 8))
     if architecture == "open-unmix":
         return OpenUnmixLike(n_fft=1024, hop=256, hidden=16, layers=1)
+    if architecture == "spleeter":
+        return Spleeter(STEMS)
     return WaveformUNet(filters=8, channels=(8, 8))
 
 

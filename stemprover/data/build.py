@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from stemprover.data.degrade import Recipe, make_pair
 from stemprover.data.library import Library, open_libraries
 from stemprover.data.pairs import MANIFEST, read_manifest, write_pair
+from stemprover.data.workers import in_processes
 from stemprover.separation.trained import TrainedSeparator, find_separators
 
 __all__ = ["Built", "build_pairs"]
 
 CACHE = "cache"
 _SPLITS = {"train": 0, "validation": 1}
-_CHUNK = 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,7 +69,11 @@ def build_pairs(
     library = open_libraries(data, out / CACHE, split)
     missing = _missing(out, count, split)
     job = _Job(tuple(data), out, split, seed, recipe or Recipe(), find_separators(separators) if separators else ())
-    work = _serial(library, job, missing) if jobs <= 1 else _parallel(job, missing, jobs)
+    work = (
+        _serial(library, job, missing)
+        if jobs <= 1
+        else in_processes(functools.partial(_write_chunk, job), missing, jobs)
+    )
     for _ in work:
         if progress is not None:
             progress(1)
@@ -95,7 +97,7 @@ class _Job:
     separators: tuple[TrainedSeparator, ...]
 
 
-def _serial(library: Library, job: _Job, indices: list[int]) -> Iterator[int]:
+def _serial(library: Library, job: _Job, indices: Sequence[int]) -> Iterator[int]:
     for index in indices:
         rng = np.random.default_rng([job.seed, _SPLITS[job.split], index])
         audio, description = make_pair(library, rng, job.recipe, job.separators)
@@ -103,17 +105,5 @@ def _serial(library: Library, job: _Job, indices: list[int]) -> Iterator[int]:
         yield index
 
 
-def _parallel(job: _Job, indices: list[int], jobs: int) -> Iterator[int]:
-    chunks = [indices[k : k + _CHUNK] for k in range(0, len(indices), _CHUNK)]
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
-        futures = [pool.submit(_write_chunk, job, chunk) for chunk in chunks]
-        for future in as_completed(futures):
-            yield from future.result()
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-def _write_chunk(job: _Job, indices: list[int]) -> list[int]:
+def _write_chunk(job: _Job, indices: Sequence[int]) -> list[int]:
     return list(_serial(open_libraries(job.data, job.out / CACHE, job.split), job, indices))

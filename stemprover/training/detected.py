@@ -7,17 +7,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from stemprover.data.pairs import Pair, load, read_manifest
+from stemprover.data.workers import in_processes
 from stemprover.detection import Detection
 from stemprover.enhance import Enhancer
 from stemprover.spectral.spec import SPEC
@@ -27,7 +26,6 @@ from stemprover.synthesis.blend import region_map
 __all__ = ["DETECTIONS", "Found", "detect_pairs", "maps_of", "read_detections", "strongest"]
 
 DETECTIONS = "detections.jsonl"
-_CHUNK = 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,10 +68,7 @@ def _found(pairs: Sequence[Pair], jobs: int) -> Iterator[tuple[Pair, Found]]:
     if jobs <= 1:
         yield from _detect(Enhancer.from_pretrained(device="cpu"), pairs)
         return
-    chunks = [pairs[first : first + _CHUNK] for first in range(0, len(pairs), _CHUNK)]
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_start) as pool:
-        for done in as_completed([pool.submit(_detect_chunk, chunk) for chunk in chunks]):
-            yield from done.result()
+    yield from in_processes(_detect_chunk, pairs, jobs)
 
 
 def _detect(enhancer: Enhancer, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, Found]]:
@@ -84,16 +79,13 @@ def _detect(enhancer: Enhancer, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, F
         yield pair, Found(enhancer.detect(stem), enhancer.detect(StemSet((stem,), mixture)))
 
 
-_of_this_process: list[Enhancer] = []
-
-
-def _start() -> None:
-    torch.set_num_threads(1)
-    _of_this_process.append(Enhancer.from_pretrained(device="cpu"))
+@functools.lru_cache(maxsize=1)
+def _of_this_process() -> Enhancer:
+    return Enhancer.from_pretrained(device="cpu")
 
 
 def _detect_chunk(pairs: Sequence[Pair]) -> list[tuple[Pair, Found]]:
-    return list(_detect(_of_this_process[0], pairs))
+    return list(_detect(_of_this_process(), pairs))
 
 
 def read_detections(folder: Path) -> dict[str, Found]:
