@@ -3,6 +3,8 @@
 #   make test    sets up with everything the tests need, checks style and types, runs the tests
 # A third needs half a gigabyte more, which is why it is by itself:
 #   make test-ray    installs Ray and an S3 server for tests, and runs the tests of clusters and remote files
+# A fourth runs what is skipped where no torchaudio for this PyTorch can be had:
+#   make test-torchaudio    fetches torchaudio, leaves out its binaries, and runs its plugin's tests with its own classes
 # Set-up is done again only when a pyproject.toml or constraints.txt changes; without a change no network is needed.
 
 SHELL := /bin/sh
@@ -17,7 +19,7 @@ FIND_PYTHON = for p in python3 python3.14 python3.13 python3.12 python3.11 pytho
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; exit; }; done
 INSTALL = $(PY) -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-ray lint docs chromium clean
+.PHONY: demo test test-ray test-torchaudio lint docs chromium clean
 
 demo: $(READY_DEMO)
 	@$(VENV)/bin/stemprover enhance examples/east-bay --auto-detect -o demo --overwrite \
@@ -28,6 +30,15 @@ test: $(READY_TEST) chromium lint
 
 test-ray: $(READY_RAY)
 	$(PY) -m pytest -q tests/test_batch_ray.py tests/test_batch_remote.py
+
+# PyPI's torchaudio is built for CUDA and would break every import; its networks are Python alone. It is put beside the
+# environment and not into it, because PEFT imports whatever torchaudio it finds.
+TORCHAUDIO := $(VENV)/torchaudio
+test-torchaudio: $(READY_TEST)
+	@rm -rf $(TORCHAUDIO) && mkdir -p $(TORCHAUDIO)
+	@$(PY) -m pip download --quiet --disable-pip-version-check --no-deps --dest $(TORCHAUDIO) torchaudio==2.11.0
+	@$(PY) -m zipfile -e $(TORCHAUDIO)/torchaudio-*.whl $(TORCHAUDIO) && rm -r $(TORCHAUDIO)/torchaudio/lib
+	PYTHONPATH=$(TORCHAUDIO) $(PY) -m pytest -q plugins/stemprover-separator-torchaudio
 
 lint: $(READY_TEST)
 	$(PY) -m ruff check
