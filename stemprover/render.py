@@ -90,11 +90,17 @@ class _Window:
 
     @property
     def scales(self) -> Mapping[str, float]:
-        """LoRA scale per adapter, so that scale times wetness is the strength that was asked for."""
+        """LoRA scale per adapter, so that scale times wetness is the strength that was asked for.
+
+        Each adapter learned to repair a stem by itself; where several meet, each gets its share of one repair.
+        """
         amounts: dict[str, float] = {}
         for item in self.items:
             amounts[item.adapter] = max(amounts.get(item.adapter, 0.0), item.amount)
-        return {name: amount / self.wet for name, amount in amounts.items()}
+        if not any(amounts.values()):
+            return {}
+        part = max(amounts.values()) / sum(amounts.values()) / self.wet
+        return {name: amount * part for name, amount in amounts.items()}
 
     def regions(self, value: Callable[[_Window, PlanItem], float]) -> list[Region]:
         """Plan items as regions of this window."""

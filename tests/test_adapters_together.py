@@ -170,6 +170,36 @@ def test_strengths_reach_the_sound(models: tuple[Models, tuple[Plugin, ...]]) ->
     assert np.allclose(difference(0.5, one=0.2, two=1.0), 0.5 * difference(one=0.2, two=1.0), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("amounts", "scales"),
+    [
+        ({"one": 1.0, "two": 1.0}, {"one": 0.5, "two": 0.5}),
+        ({"one": 0.2, "two": 1.0}, {"one": 1 / 6, "two": 5 / 6}),
+        ({"one": 0.2, "two": 0.6}, {"one": 0.25, "two": 0.75}),  # wet/dry is 0.6
+        ({"one": 2.0, "two": 2.0}, {"one": 1.0, "two": 1.0}),
+        ({"one": 0.4}, {"one": 1.0}),
+        ({"one": 2.0}, {"one": 2.0}),
+    ],
+)
+def test_adapters_that_meet_share_one_repair(
+    models: tuple[Models, tuple[Plugin, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+    amounts: dict[str, float],
+    scales: dict[str, float],
+) -> None:
+    run, plugins = models
+    seen: list[dict[str, float]] = []
+    restore = run.restore
+    monkeypatch.setattr(
+        run, "restore", lambda condition, scales, *rest: seen.append(scales) or restore(condition, scales, *rest)
+    )
+    choices = tuple(AdapterChoice(name, amount) for name, amount in amounts.items())
+    stem = Stem.from_array(music(0.5).astype(np.float32), 44_100)
+    Enhancer(run, plugins, detectors=()).enhance(stem, Settings(adapters=choices, quality="fast"))
+    assert len(seen) == 1
+    assert seen[0] == pytest.approx(scales)
+
+
 def test_an_adapter_on_a_base_of_stable_diffusions_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEMPROVER_HOME", str(tmp_path / "home"))
     folder = tmp_path / "sd"
