@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
 
 from stemprover.data.pairs import PairAudio, write_pair
 from stemprover.detection import Detection
 from stemprover.enhance import Enhancer
-from stemprover.errors import TrainingError
+from stemprover.errors import BaseMismatchError, TrainingError
 from stemprover.restoration.weights import load_base
 from stemprover.spectral.bands import band_centres_hz
 from stemprover.spectral.spec import SPEC
@@ -199,6 +200,12 @@ def test_base_then_adapter_then_vocoder_and_an_exact_resume(pairs: Path, recipe:
     assert not any(str(tmp_path) in path.read_text("utf-8") for path in further.rglob("*.json")), "no local paths"
     adapter = train_lora(pairs, tmp_path / "lora", whole, "bleed/drums", rank=2, recipe=recipe)
     assert (adapter / "adapter_model.safetensors").is_file()
+    more = train_lora(pairs, tmp_path / "more", whole, "bleed/drums", start=adapter, recipe=recipe)
+    before, after = (load_file(folder / "adapter_model.safetensors") for folder in (adapter, more))
+    assert {key: value.shape for key, value in after.items()} == {key: value.shape for key, value in before.items()}
+    assert any(not torch.equal(value, before[key]) for key, value in after.items())
+    with pytest.raises(BaseMismatchError):
+        train_lora(pairs, tmp_path / "other", further, "bleed/drums", start=adapter, recipe=recipe)
     vocoder = train_vocoder(pairs, tmp_path / "vocoder", base=whole, recipe=recipe)
     assert weights_of(load_embedded(vocoder).head).abs().max() > 0
 

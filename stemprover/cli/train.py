@@ -88,15 +88,23 @@ def controlnet(pairs: Path, out: Path, recipe: Path | None, base: Path | None) -
 @click.option("--artifact", required=True, help="What the adapter repairs, for example bleed/drums.")
 @click.option("--rank", type=click.IntRange(1), default=8, show_default=True)
 @click.option("--alpha", type=float, default=8.0, show_default=True, help="The update is scaled by alpha / rank.")
+@click.option("--start", type=_folder, help="Go on from this adapter's folder, with its rank and alpha.")
 def lora(
-    pairs: Path, out: Path, recipe: Path | None, base: Path | None, artifact: str, rank: int, alpha: float
+    pairs: Path,
+    out: Path,
+    recipe: Path | None,
+    base: Path | None,
+    artifact: str,
+    rank: int,
+    alpha: float,
+    start: Path | None,
 ) -> None:
     """Train one adapter for one artifact."""
     from stemprover.training.runs import train_lora
 
     folder = _base_folder(base)
     with _training("lora", recipe) as run:
-        run.wrote(train_lora(pairs, out, folder, artifact, rank, alpha, run.recipe, run.log, run.numbers))
+        run.wrote(train_lora(pairs, out, folder, artifact, rank, alpha, start, run.recipe, run.log, run.numbers))
 
 
 @train.command()

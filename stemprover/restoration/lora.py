@@ -32,6 +32,7 @@ __all__ = [
     "Fused",
     "default_targets",
     "inject",
+    "learn_only",
     "load_adapter",
     "loaded_adapters",
     "merge",
@@ -103,11 +104,22 @@ def inject(model: nn.Module, name: str, config: LoraConfig) -> AdapterInfo:
         raise AdapterError("at least one targeted layer", f"none for {list(spec.targets)}", "see default_targets")
     with lora_layers.rolled_back(model, name):
         lora_layers.attach(model, name, config)
+    learn_only(model, name)
+    return _info(name, spec, [key.removesuffix(LORA_A) for key in shapes if key.endswith(LORA_A)])
+
+
+def learn_only(model: nn.Module, name: str) -> None:
+    """Let an adapter that is in the model learn: only its weights get gradients, and only it is active.
+
+    Raises
+    ------
+    AdapterError
+        If no adapter has this name.
+    """
     model.requires_grad_(False)
     use_adapters(model, {name: 1.0})
     for layer in lora_layers.adapted(model).values():
         layer.set_requires_grad(name, requires_grad=True)
-    return _info(name, spec, [key.removesuffix(LORA_A) for key in shapes if key.endswith(LORA_A)])
 
 
 def load_adapter(

@@ -16,7 +16,7 @@ from stemprover.data.library import open_libraries
 from stemprover.data.pairs import read_manifest
 from stemprover.enhance import Enhancer
 from stemprover.plugins import base_identity
-from stemprover.restoration.lora import default_targets, inject, save_adapter
+from stemprover.restoration.lora import default_targets, inject, learn_only, load_adapter, save_adapter
 from stemprover.restoration.model import RestorationModel
 from stemprover.restoration.weights import forget_origin, load_base, save_base
 from stemprover.separation.layout import STEMS
@@ -83,20 +83,30 @@ def train_controlnet(
 
 
 def train_lora(
-    pairs: Path, out: Path, base: Path, artifact: str, rank: int = 8, alpha: float = 8.0,
+    pairs: Path, out: Path, base: Path, artifact: str, rank: int = 8, alpha: float = 8.0, start: Path | None = None,
     recipe: Path = RECIPES / "lora.yaml", log: Log | None = None, overrides: Mapping[str, Any] | None = None,
 ) -> Path:  # fmt: skip
-    """Train one adapter for one artifact; returns a PEFT folder."""
+    """Train one adapter for one artifact, from nothing or from the adapter in ``start``, whose rank and alpha it keeps.
+
+    Returns
+    -------
+    Path
+        A PEFT folder.
+    """
     from peft import LoraConfig
 
     numbers = read_recipe(recipe, overrides)
     torch.manual_seed(numbers.seed)
     model = load_base(base)
-    model.requires_grad_(False)
-    inject(model, "new", LoraConfig(r=rank, lora_alpha=alpha, target_modules=default_targets(model)))
+    identity = base_identity(base / "base.json").sha256
+    if start is None:
+        inject(model, "new", LoraConfig(r=rank, lora_alpha=alpha, target_modules=default_targets(model)))
+    else:
+        load_adapter(model, start, "new", base_sha256=identity)
+        learn_only(model, "new")
     facts = {
         "artifact": artifact,
-        "base_sha256": base_identity(base / "base.json").sha256,
+        "base_sha256": identity,
         "recipe": json.dumps(dataclasses.asdict(numbers)),
     }
     task = RestorationTask(model, artifact, lambda folder: save_adapter(model, folder, "new", facts))
