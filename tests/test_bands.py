@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from stemprover.spectral.bands import band_centres_hz, band_magnitude, band_matrix, cell_band_edges_hz, to_bins
+from stemprover.spectral.bands import (
+    band_centres_hz,
+    band_magnitude,
+    band_matrix,
+    cell_band_edges_hz,
+    to_bands,
+    to_bins,
+)
 from stemprover.spectral.spec import SPEC
 from stemprover.spectral.stft import stft
 
@@ -23,6 +30,17 @@ def test_every_bin_is_shared_out_completely_between_neighbours(spec: type(SPEC))
     assert (matrix >= 0).all()
     assert ((matrix > 0).sum(0) <= 2).all()
     assert (matrix.sum(1) > 0).all()
+
+
+@pytest.mark.parametrize("spec", [SPEC, SMALL])
+def test_products_leave_out_nothing_but_zeros(spec: type(SPEC)) -> None:
+    generator = torch.Generator().manual_seed(1)
+    bins = torch.rand(2, 3, spec.n_bins, 7, generator=generator)
+    assert torch.allclose(to_bands(bins, spec), band_matrix(spec) @ bins)
+    bands = torch.rand(spec.n_bands, 7, generator=generator)
+    assert torch.allclose(to_bins(bands, spec), band_matrix(spec).T @ bands)
+    doubled = bands.double()
+    assert torch.allclose(to_bins(doubled, spec), band_matrix(spec).double().T @ doubled, rtol=1e-12)
 
 
 def test_a_flat_gain_stays_flat_and_a_linear_one_is_interpolated() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from stemprover.spectral.spec import SPEC, SpectralSpec
 
-__all__ = ["band_centres_hz", "band_magnitude", "band_matrix", "cell_band_edges_hz", "to_bins"]
+__all__ = ["band_centres_hz", "band_magnitude", "band_matrix", "cell_band_edges_hz", "to_bands", "to_bins"]
 
 
 @functools.lru_cache(maxsize=4)
@@ -59,6 +59,36 @@ def cell_band_edges_hz(spec: SpectralSpec = SPEC) -> np.ndarray:
     return np.array([0.0, *inner, spec.sample_rate / 2])
 
 
+@functools.lru_cache(maxsize=8)
+def _blocks(spec: SpectralSpec, into_bins: bool) -> tuple[tuple[Tensor, slice], ...]:
+    """Some rows of the matrix (or of its transpose) at a time, without columns of zeros, and which columns those are.
+
+    Products with these take a tenth of the work: a bin belongs to two bands at most.
+    """
+    matrix, rows = (band_matrix(spec).T, 4 * spec.cell_bands) if into_bins else (band_matrix(spec), spec.cell_bands)
+    blocks = []
+    with torch.inference_mode(mode=False):  # training may need what inference cached
+        for some in matrix.split(rows):
+            used = torch.nonzero(some.any(0))
+            columns = slice(int(used.min()), int(used.max()) + 1)
+            blocks.append((some[:, columns].contiguous(), columns))
+    return tuple(blocks)
+
+
+def _product(values: Tensor, blocks: tuple[tuple[Tensor, slice], ...]) -> Tensor:
+    return torch.cat([block.to(values) @ values[..., columns, :] for block, columns in blocks], -2)
+
+
+def to_bands(values: Tensor, spec: SpectralSpec = SPEC) -> Tensor:
+    """Sum bins up by their shares: ``[*, n_bins, frames] -> [*, n_bands, frames]``."""
+    return _product(values, _blocks(spec, False))
+
+
+def to_bins(values: Tensor, spec: SpectralSpec = SPEC) -> Tensor:
+    """Interpolate band values (gains, masks) to bins: ``[*, n_bands, frames] -> [*, n_bins, frames]``."""
+    return _product(values, _blocks(spec, True))
+
+
 def band_magnitude(power: Tensor, spec: SpectralSpec = SPEC) -> Tensor:
     """Root-mean-square magnitude per band.
 
@@ -72,10 +102,4 @@ def band_magnitude(power: Tensor, spec: SpectralSpec = SPEC) -> Tensor:
     Tensor
         Shape ``[*, n_bands, frames]``, linear magnitude.
     """
-    matrix = band_matrix(spec).to(power)
-    return torch.sqrt((matrix / matrix.sum(1, keepdim=True)) @ power)
-
-
-def to_bins(values: Tensor, spec: SpectralSpec = SPEC) -> Tensor:
-    """Interpolate band values (gains, masks) to bins: ``[*, n_bands, frames] -> [*, n_bins, frames]``."""
-    return band_matrix(spec).to(values).T @ values
+    return torch.sqrt(to_bands(power, spec) / band_matrix(spec).to(power).sum(1, keepdim=True))

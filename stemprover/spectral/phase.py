@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from stemprover.spectral.bands import band_matrix
+from stemprover.spectral.bands import band_matrix, to_bands
 from stemprover.spectral.codec import reference_level, to_image
 from stemprover.spectral.stft import power
 
@@ -119,26 +119,25 @@ class BandFeatures:
 
 def band_features(stem: Tensor, siblings: Tensor | None) -> BandFeatures:
     """Compute :class:`BandFeatures` of complex spectra ``[batch, n_bins, frames]``."""
-    bands = band_matrix().to(stem.real)
-    width = bands.sum(1, keepdim=True)
+    width = band_matrix().to(stem.real).sum(1, keepdim=True)
     energy = power(stem)
     phase = stem * torch.rsqrt(energy.clamp_min(_TINY))
-    total = bands @ energy
-    group_delay = (bands @ (group_delay_deviation(phase) * energy)) / total.clamp_min(_EPS)
-    frequency = (bands @ (instantaneous_frequency_deviation(phase) * energy)) / total.clamp_min(_EPS)
+    total = to_bands(energy)
+    group_delay = to_bands(group_delay_deviation(phase) * energy) / total.clamp_min(_EPS)
+    frequency = to_bands(instantaneous_frequency_deviation(phase) * energy) / total.clamp_min(_EPS)
     magnitude = torch.sqrt(total / width)
     silent = torch.zeros_like(magnitude)
     if siblings is None:
         level, sibling_image = reference_level(magnitude), silent
         real = imag = present = silent
     else:
-        sibling_total = bands @ power(siblings)
+        sibling_total = to_bands(power(siblings))
         sibling_magnitude = torch.sqrt(sibling_total / width)
         level = reference_level(magnitude, sibling_magnitude)
         sibling_image = to_image(sibling_magnitude, level)
         present = (sibling_image.amax(dim=(-2, -1), keepdim=True) > 0).to(magnitude).expand_as(magnitude)
         product = stem * siblings.conj()
-        cross = torch.stack([bands @ product.real, bands @ product.imag], dim=1)
+        cross = torch.stack([to_bands(product.real), to_bands(product.imag)], dim=1)
         real, imag = band_coherence(cross, total, sibling_total).unbind(1)
     image = to_image(magnitude, level)
     return BandFeatures(magnitude, level, image, sibling_image, present, real, imag, group_delay, frequency)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from stemprover.spectral.bands import band_matrix
+from stemprover.spectral.bands import band_matrix, to_bands
 from stemprover.spectral.codec import to_image
 from stemprover.spectral.phase import BandFeatures
 
@@ -78,14 +78,13 @@ def spatial_features(
         Of the channel to repair.
     """
     pairs = zip(stem, stem if other is None else other, strict=True)
-    bands = band_matrix().to(stem.real)
     if siblings is None:
-        seen = [_in_bands(bands, _seen(*map(_parts, own))) for own in pairs]
+        seen = [_in_bands(_seen(*map(_parts, own))) for own in pairs]
     else:
         rest = zip(siblings, siblings if siblings_other is None else siblings_other, strict=True)
-        seen = [_in_bands(bands, _seen(*map(_parts, (*own, *others)))) for own, others in zip(pairs, rest, strict=True)]
+        seen = [_in_bands(_seen(*map(_parts, (*own, *others)))) for own, others in zip(pairs, rest, strict=True)]
     product, power, kept = torch.stack(seen, 1)
-    width = bands.sum(1, keepdim=True)
+    width = band_matrix().to(stem.real).sum(1, keepdim=True)
     energy = features.magnitude.square() * width
     difference = features.image - to_image(torch.sqrt(power / width), features.level)
     local = _local_mean(torch.stack([product, energy, power], 1))
@@ -99,9 +98,9 @@ def swapped(spectra: Tensor | None) -> Tensor | None:
     return None if spectra is None else torch.unflatten(spectra, 0, (-1, 2)).flip(1).flatten(0, 1)
 
 
-def _in_bands(bands: Tensor, values: tuple[Tensor, ...]) -> Tensor:
+def _in_bands(values: tuple[Tensor, ...]) -> Tensor:
     """Sum each of ``[n_bins, frames]`` over bands; at once, for a whole batch of bins would not stay in the cache."""
-    return torch.stack([bands @ value for value in values])
+    return torch.stack([to_bands(value) for value in values])
 
 
 def _local_mean(values: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stemprover.errors import ModelError
-from stemprover.spectral.bands import band_matrix
+from stemprover.spectral.bands import band_matrix, to_bands
 from stemprover.spectral.phase import BandFeatures
 from stemprover.spectral.spec import SPEC
 from stemprover.spectral.stft import power, product
@@ -85,14 +85,13 @@ def evidence(
     Tensor
         Shape ``[batch / channels, len(EVIDENCE)]``.
     """
-    bands = band_matrix().to(stem.real)
-    own = features.magnitude.square() * bands.sum(1, keepdim=True)
-    changed = bands @ power(change)
-    with_stem = bands @ product(change, stem)
+    own = features.magnitude.square() * band_matrix().to(stem.real).sum(1, keepdim=True)
+    changed = to_bands(power(change))
+    with_stem = to_bands(product(change, stem))
     beside = with_siblings = torch.zeros_like(own)
     if siblings is not None:
-        beside = bands @ power(siblings)
-        with_siblings = bands @ product(change, siblings)
+        beside = to_bands(power(siblings))
+        with_siblings = to_bands(product(change, siblings))
     maps = torch.stack(
         [
             own,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from scipy import fft
 from torch import Tensor
 
 from stemprover.spectral.spec import SPEC
@@ -23,7 +24,9 @@ def below_hearing(audio: Tensor) -> Tensor:
     if margin < 1:
         return audio.clone()
     before = 2.0 * audio[:, :1] - audio[:, 1 : margin + 1].flip(-1)
-    after = 2.0 * audio[:, -1:] - audio[:, -margin - 1 : -1].flip(-1)
+    # A little more at the end makes a length of small factors; a prime one takes several times as long.
+    beyond = min(fft.next_fast_len(samples + 2 * margin, real=True) - samples - margin, samples - 1)
+    after = 2.0 * audio[:, -1:] - audio[:, -beyond - 1 : -1].flip(-1)
     longer = torch.cat([before, audio, after], -1)
     hz = torch.fft.rfftfreq(longer.shape[-1], 1.0 / SPEC.sample_rate, device=audio.device)
     share = ((_STOP_HZ - hz) / (_STOP_HZ - _PASS_HZ)).clamp(0.0, 1.0)
