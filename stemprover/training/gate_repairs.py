@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import os
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -242,7 +243,10 @@ def _require_same(path: Path, made_with: Mapping[str, str]) -> None:
         if differing:
             got = f"others of {', '.join(differing)}"
             raise TrainingError(f"the networks and plugins that made {path.parent}", got, "name another --out")
-    path.write_text(json.dumps(made_with, indent=2, sort_keys=True), encoding="utf-8")
+        return
+    partial = path.with_suffix(f".{os.getpid()}.partial")  # another process may be about to read the note
+    partial.write_text(json.dumps(made_with, indent=2, sort_keys=True), encoding="utf-8")
+    partial.replace(path)
 
 
 def join(parts: Sequence[Mapping[str, Tensor]]) -> Outcome:
