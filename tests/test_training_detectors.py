@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from stemprover.data.labels import cell_labels
-from stemprover.data.pairs import PairAudio, write_pair
+from stemprover.data.pairs import PairAudio, read_manifest, write_pair
 from stemprover.detection.thresholds import ThresholdRule
 from stemprover.detection.types import CellScores, Detection
 from stemprover.errors import TrainingError
 from stemprover.spectral.bands import cell_band_edges_hz
 from stemprover.spectral.spec import SPEC
+from stemprover.training.detector_data import excerpts_of
 from stemprover.training.detector_evaluation import calibration_error, detected_mask
 from stemprover.training.detector_models import TreeSettings
 from stemprover.training.detectors import DetectorRecipe, train_detectors
@@ -82,6 +83,20 @@ def test_training_writes_models_rules_metrics_and_hashes(trained: tuple[Path, di
     assert manifest["name"] == "detectors"
     assert len(manifest["files"]) == 5
     assert json.loads((package / "metrics.json").read_text()).keys() == metrics.keys()
+
+
+def test_features_do_not_depend_on_the_number_of_processes(pairs: Path) -> None:
+    some = read_manifest(pairs, "train")[:3]
+    counted: list[int] = []
+    alone = excerpts_of(some, 0.5, 1, counted.append)
+    together = excerpts_of(some, 0.5, 1, lambda _: None, jobs=2)
+    assert counted == [1, 2, 3]
+    assert [(item.pair.id, item.clean) for item in alone] == [(item.pair.id, item.clean) for item in together]
+    # Sums of floats depend on the number of threads in their last digits.
+    assert all(
+        np.allclose(*both, atol=1e-3)
+        for both in zip(*([i.features for i in part] for part in (alone, together)), strict=True)
+    )
 
 
 def test_trained_detector_tells_damaged_from_clean(trained: tuple[Path, dict[str, object]]) -> None:

@@ -164,13 +164,14 @@ def separator(
 @click.option("--pairs", type=_folder, required=True, help="Pairs folder made with `stemprover data pairs`.")
 @click.option("--package", type=_folder, required=True, help="Package folder whose models are rewritten.")
 @click.option("--max-pairs", type=click.IntRange(1), default=4000, show_default=True, help="Per split.")
-def detectors(pairs: Path, package: Path, max_pairs: int) -> None:
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes for the features.")
+def detectors(pairs: Path, package: Path, max_pairs: int, jobs: int) -> None:
     """Train, calibrate and measure the detectors."""
     from stemprover.cli.counting import stage_log
     from stemprover.training.detectors import DetectorRecipe, train_detectors
 
     with stage_log() as report:
-        metrics = train_detectors(DetectorRecipe(pairs, package, max_pairs), report)
+        metrics = train_detectors(DetectorRecipe(pairs, package, max_pairs, jobs=jobs), report)
     click.echo(json.dumps(metrics, indent=2))
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
 from stemprover.data.pairs import Pair, PairAudio, load
+from stemprover.data.workers import in_processes
 from stemprover.detection.features import SOURCES, cell_features
 from stemprover.detection.grid import block_levels
 from stemprover.detection.thresholds import ThresholdRule, audible_cells
@@ -81,7 +83,9 @@ def _excerpt(pair: Pair, audio: PairAudio, clean: bool, rng: np.random.Generator
     )
 
 
-def excerpts_of(pairs: Sequence[Pair], clean_share: float, seed: int, report: Callable[[int], None]) -> list[Excerpt]:
+def excerpts_of(
+    pairs: Sequence[Pair], clean_share: float, seed: int, report: Callable[[int], None], jobs: int = 1
+) -> list[Excerpt]:
     """Render every pair damaged, and a share of them clean as well.
 
     Parameters
@@ -94,15 +98,27 @@ def excerpts_of(pairs: Sequence[Pair], clean_share: float, seed: int, report: Ca
         Decides what is hidden, mixed to mono or rendered clean; the same for the same pair in every run.
     report : callable
         Gets the number of pairs done.
+    jobs : int
+        Parallel processes; the result does not depend on it.
     """
+    work = functools.partial(_excerpts_of_some, clean_share=clean_share, seed=seed)
+    done = {}
+    made = in_processes(work, pairs, jobs) if jobs > 1 else (one for pair in pairs for one in work([pair]))
+    for pair_id, excerpts in made:
+        done[pair_id] = excerpts
+        report(len(done))
+    return [excerpt for pair in pairs for excerpt in done[pair.id]]
+
+
+def _excerpts_of_some(pairs: Sequence[Pair], clean_share: float, seed: int) -> list[tuple[str, list[Excerpt]]]:
     result = []
-    for number, pair in enumerate(pairs, 1):
+    for pair in pairs:
         rng = np.random.default_rng([seed, *pair.id.encode()])
         audio = load(pair)
-        result.append(_excerpt(pair, audio, clean=False, rng=rng))
+        excerpts = [_excerpt(pair, audio, clean=False, rng=rng)]
         if rng.random() < clean_share:
-            result.append(_excerpt(pair, audio, clean=True, rng=rng))
-        report(number)
+            excerpts.append(_excerpt(pair, audio, clean=True, rng=rng))
+        result.append((pair.id, excerpts))
     return result
 
 

@@ -26,7 +26,7 @@ from stemprover.training.detector_rules import choose_rules
 __all__ = ["DetectorRecipe", "train_detectors"]
 
 _HELD_OUT = 5  # one of so many training pairs calibrates
-_CLEAN_SHARE = {"train": 0.5, "validation": 1.0}
+_CLEAN_SHARE = 1.0  # of the pairs are rendered clean as well: what a clean stem looks like decides the thresholds
 Report = Callable[[str, float], None]
 
 
@@ -44,12 +44,15 @@ class DetectorRecipe:
         Use at most so many pairs of each split.
     trees : TreeSettings
         Size of the models.
+    jobs : int
+        Parallel processes for the features; the models do not depend on it.
     """
 
     pairs: Path
     package: Path
     max_pairs: int = 4000
     trees: TreeSettings = dataclasses.field(default_factory=TreeSettings)
+    jobs: int = 1
 
 
 def _silent(stage: str, share: float) -> None:
@@ -72,9 +75,10 @@ def _read(recipe: DetectorRecipe, split: str, report: Report) -> list[Excerpt]:
         raise TrainingError(f"{split} pairs in {recipe.pairs}", "none", "make some with `stemprover data pairs`")
     return excerpts_of(
         pairs,
-        _CLEAN_SHARE[split],
+        _CLEAN_SHARE,
         recipe.trees.seed,
         lambda done: report(f"features of {split} pairs", done / len(pairs)),
+        recipe.jobs,
     )
 
 
