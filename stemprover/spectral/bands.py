@@ -68,7 +68,7 @@ def _blocks(spec: SpectralSpec, into_bins: bool) -> tuple[tuple[Tensor, slice], 
     matrix, rows = (band_matrix(spec).T, 4 * spec.cell_bands) if into_bins else (band_matrix(spec), spec.cell_bands)
     blocks = []
     with torch.inference_mode(mode=False):  # training may need what inference cached
-        for some in matrix.split(rows):
+        for some in torch.split(matrix, rows):
             used = torch.nonzero(some.any(0))
             columns = slice(int(used.min()), int(used.max()) + 1)
             blocks.append((some[:, columns].contiguous(), columns))
