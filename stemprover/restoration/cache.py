@@ -50,6 +50,6 @@ def _name(condition: Condition, key: str) -> str:
     digest = hashlib.blake2b(key.encode(), digest_size=16)
     for part in (condition.image, condition.control, condition.severity):
         digest.update(repr(tuple(part.shape)).encode())
-        digest.update(part.detach().cpu().contiguous().numpy())
+        digest.update(part.detach().cpu().contiguous().numpy().data)
     digest.update(repr((list(condition.stems), list(condition.artifacts))).encode())
     return digest.hexdigest()

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from stemprover.spectral.bands import band_matrix, to_bands
 from stemprover.spectral.codec import reference_level, to_image
-from stemprover.spectral.stft import power
+from stemprover.spectral.stft import power, product
 
 __all__ = [
     "BandFeatures",
@@ -136,8 +136,8 @@ def band_features(stem: Tensor, siblings: Tensor | None) -> BandFeatures:
         level = reference_level(magnitude, sibling_magnitude)
         sibling_image = to_image(sibling_magnitude, level)
         present = (sibling_image.amax(dim=(-2, -1), keepdim=True) > 0).to(magnitude).expand_as(magnitude)
-        product = stem * siblings.conj()
-        cross = torch.stack([to_bands(product.real), to_bands(product.imag)], dim=1)
+        in_phase, quadrature = product(stem, siblings), product(stem, siblings * 1j)
+        cross = torch.stack([to_bands(in_phase), to_bands(quadrature)], dim=1)
         real, imag = band_coherence(cross, total, sibling_total).unbind(1)
     image = to_image(magnitude, level)
     return BandFeatures(magnitude, level, image, sibling_image, present, real, imag, group_delay, frequency)

@@ -100,7 +100,7 @@ def swapped(spectra: Tensor | None) -> Tensor | None:
 
 def _in_bands(values: tuple[Tensor, ...]) -> Tensor:
     """Sum each of ``[n_bins, frames]`` over bands; at once, for a whole batch of bins would not stay in the cache."""
-    return torch.stack([to_bands(value) for value in values])
+    return to_bands(torch.stack(values))
 
 
 def _local_mean(values: Tensor) -> Tensor:
