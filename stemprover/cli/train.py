@@ -129,7 +129,7 @@ def vocoder(pairs: Path, out: Path, recipe: Path | None, name: str, base: Path |
 @train.command()
 @_shared
 @click.option("--count", type=click.IntRange(1), default=1800, show_default=True, help="Training pairs to repair.")
-@click.option("--harm", type=float, default=14.0, show_default=True, help="Cost in dB of making a segment worse.")
+@click.option("--harm", type=float, default=28.0, show_default=True, help="Cost in dB of making a segment worse.")
 def gate(pairs: Path, out: Path, recipe: Path | None, count: int, harm: float) -> None:
     """Train the gate that says how much of a repair to apply, on repairs by what is installed."""
     from stemprover.training.runs import train_gate
