@@ -102,6 +102,14 @@ class _Window:
         part = max(amounts.values()) / sum(amounts.values()) / self.wet
         return {name: amount * part for name, amount in amounts.items()}
 
+    @property
+    def twin(self) -> int:
+        """1 or -1 where the second of two channels is the first one or its negative, else 0."""
+        parts = [self.view] if self.siblings is None else [self.view, self.siblings]
+        if any(len(part) != 2 for part in parts):
+            return 0
+        return next((sign for sign in (1, -1) if all(torch.equal(right, sign * left) for left, right in parts)), 0)
+
     def regions(self, value: Callable[[_Window, PlanItem], float]) -> list[Region]:
         """Plan items as regions of this window."""
         offset = self.start / SPEC.sample_rate
@@ -178,13 +186,13 @@ class Renderer:
         windows = [self._window(segment) for segment in segments]
         for window in windows:
             self.runner.before_segment(self._event(window, window.stem))
-        by_adapters: dict[tuple[tuple[str, float], ...], list[int]] = {}
+        batches: dict[tuple[tuple[tuple[str, float], ...], int], list[int]] = {}
         for index, window in enumerate(windows):
-            by_adapters.setdefault(tuple(sorted(window.scales.items())), []).append(index)
+            batches.setdefault((tuple(sorted(window.scales.items())), window.twin), []).append(index)
         done: dict[int, np.ndarray] = {}
-        for scales, indices in by_adapters.items():
+        for (scales, twin), indices in batches.items():
             chosen = [windows[index] for index in indices]
-            for index, window, repaired in zip(indices, chosen, self._run(chosen, dict(scales)), strict=True):
+            for index, window, repaired in zip(indices, chosen, self._run(chosen, dict(scales), twin), strict=True):
                 self.runner.after_segment(self._event(window, window.stem + repaired))
                 done[index] = self._cut(window, repaired)
         return [done[index] for index in range(len(windows))]
@@ -200,15 +208,19 @@ class Renderer:
         seen = None if siblings is None else self._view(siblings)
         return _Window(segment, start, items, stem, self._view(stem), seen)
 
-    def _run(self, windows: Sequence[_Window], scales: Mapping[str, float]) -> Tensor:
-        """Stages 1 and 2 and blending of windows with the same adapters: ``[windows, channels, samples]``."""
-        channels = self.stem.format.channels
-        stem = stft(torch.cat([window.view for window in windows]).to(self.stages.device))
+    def _run(self, windows: Sequence[_Window], scales: Mapping[str, float], twin: int) -> Tensor:
+        """Stages 1 and 2 and blending of windows with the same adapters: ``[windows, channels, samples]``.
+
+        Of ``twin`` channels one is repaired and the other follows: some processors round equal rows of a batch apart.
+        """
+        channels = 1 if twin else self.stem.format.channels
+        stem = stft(torch.cat([window.view[:channels] for window in windows]).to(self.stages.device))
         siblings = None
         if windows[0].siblings is not None:
-            siblings = stft(torch.cat([w.siblings for w in windows if w.siblings is not None]).to(self.stages.device))
+            beside = [window.siblings[:channels] for window in windows if window.siblings is not None]
+            siblings = stft(torch.cat(beside).to(self.stages.device))
         features = band_features(stem, siblings)
-        condition = self._condition(windows, stem, siblings, features)
+        condition = self._condition(windows, stem, siblings, features, twin)
         seeds = [_segment_seed(self.stages.seed, window.start) for window in windows for _ in range(channels)]
         begin = time.perf_counter()
         restored = self.stages.restore(condition, scales, seeds)
@@ -219,7 +231,8 @@ class Renderer:
         end = time.perf_counter()
         self.timings["restore"] += middle - begin
         self.timings["synthesise"] += end - middle
-        change = change_of(stem, repaired, self._maps(windows, lambda _window, _item: 1.0))
+        wet = self._maps(windows, lambda _window, _item: 1.0).repeat_interleave(channels, 0)
+        change = change_of(stem, repaired, wet)
         shares = self.stages.gate(evidence(stem, siblings, change, features, channels))
         energy = torch.unflatten((power(change).sum(-1) @ band_matrix().to(stem.real).T), 0, (-1, channels)).sum(1)
         means = (shares * energy).sum(1) / energy.sum(1).clamp_min(1e-12)
@@ -227,19 +240,24 @@ class Renderer:
         shares = shares * torch.tensor([window.wanted for window in windows], device=shares.device)[:, None]
         shares = shares.repeat_interleave(channels, 0)
         difference = istft(change * to_bins(shares.unsqueeze(-1)), WINDOW).cpu()
-        return torch.unflatten(difference, 0, (len(windows), channels))
+        difference = torch.unflatten(difference, 0, (len(windows), channels))
+        return torch.cat([difference, twin * difference], 1) if twin else difference
 
     def _maps(self, windows: Sequence[_Window], value: Callable[[_Window, PlanItem], float]) -> Tensor:
         maps = torch.stack([region_map(window.regions(value), FRAMES) for window in windows])
-        return maps.repeat_interleave(self.stem.format.channels, 0).to(self.stages.device)
+        return maps.to(self.stages.device)
 
     def _condition(
-        self, windows: Sequence[_Window], stem: Tensor, siblings: Tensor | None, features: BandFeatures
+        self, windows: Sequence[_Window], stem: Tensor, siblings: Tensor | None, features: BandFeatures, twin: int
     ) -> Condition:
-        channels = self.stem.format.channels
-        other, siblings_other = (swapped(stem), swapped(siblings)) if channels == 2 else (None, None)
+        channels = len(stem) // len(windows)
+        other = siblings_other = None
+        if twin:
+            other, siblings_other = twin * stem, None if siblings is None else twin * siblings
+        elif channels == 2:
+            other, siblings_other = swapped(stem), swapped(siblings)
         spatial = spatial_features(stem, siblings, other, siblings_other, features)
-        severity = self._maps(windows, lambda _, item: item.severity)
+        severity = self._maps(windows, lambda _, item: item.severity).repeat_interleave(channels, 0)
         strongest = [max(window.items, key=_weight) for window in windows for _ in range(channels)]
         return Condition(
             features.image.unsqueeze(1),

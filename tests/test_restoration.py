@@ -226,10 +226,9 @@ def test_what_is_cached_does_not_depend_on_what_was_cached_before() -> None:
 
 def test_channels_with_one_seed_share_their_noise(condition: Condition) -> None:
     twice = _same_rows(condition)
-    restored = pipeline_of(1.0)(twice, 4, [9, 9])
-    assert torch.equal(restored[0], restored[1])
-    apart = pipeline_of(1.0)(twice, 4, [9, 10])
-    assert not torch.equal(apart[0], apart[1])
+    together, apart = (pipeline_of(1.0)(twice, 4, seeds) for seeds in ([9, 9], [9, 10]))
+    # Some processors round equal rows of a batch apart.
+    assert 100 * (together[0] - together[1]).abs().max() < (apart[0] - apart[1]).abs().max()
 
 
 def _same_rows(condition: Condition) -> Condition:
