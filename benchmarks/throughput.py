@@ -79,10 +79,10 @@ def _jobs(files: int, seconds: float, many: int) -> list[Row]:
 
 
 def _files(files: int, seconds: float, many: int) -> list[Row]:
-    """The same audio as a batch, as one long file, and with a process for each file."""
+    """The same audio as a batch, as a few long files, and with a process for each file."""
     del many
     few = max(2, files // 4)
-    long = Batch(2, files * seconds / 2)
+    long = Batch(4, files * seconds / 4)
     return _told([Batch(files, seconds), long, Batch(few, seconds, engine="one by one")])
 
 

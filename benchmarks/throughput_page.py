@@ -49,16 +49,16 @@ def page(results: Mapping[str, Any]) -> str:
 
 
 def per_file(row: Row) -> float:
-    """Seconds per file, start-up apart: after the first wave, in which every worker does one file.
+    """Seconds per file, start-up apart: after the first wave, which is a file per worker unless the row says otherwise.
 
     Raises
     ------
     ValueError
         If there was no other wave.
     """
-    files = int(row["files"]) - int(row["workers"])
+    files = int(row["files"]) - int(row.get("first_wave", row["workers"]))
     if files < 1:
-        raise ValueError(f"need more files than workers, got {row['files']} files for {row['workers']}")
+        raise ValueError(f"need more files than the first wave, got {row['files']} files for {row['workers']}")
     return float(row["rest_s"]) / files
 
 

@@ -28,8 +28,14 @@ def batch(files: int, workers: int, each_s: float, **more: object) -> dict[str, 
 @pytest.mark.parametrize(("workers", "per_second"), [(1, 0.5), (4, 2.0), (8, 4.0)])
 def test_the_rate_is_that_of_all_workers_after_their_first_file(workers: int, per_second: float) -> None:
     assert 1.0 / per_file(batch(24, workers, 2.0)) == pytest.approx(per_second)
-    with pytest.raises(ValueError, match="more files than workers"):
+    with pytest.raises(ValueError, match="more files than the first wave"):
         per_file(batch(workers, workers, 2.0))
+
+
+def test_a_first_wave_of_more_files_than_workers_does_not_count() -> None:
+    ends = [10.0, 10.1, 13.0, 15.0]  # the second file was done first, and waited for the first
+    row = {"files": 4, "workers": 1, "first_wave": 2, "rest_s": after_first_wave(ends, 2)}
+    assert per_file(row) == pytest.approx((15.0 - 10.1) / 2)
 
 
 def made_up() -> dict[str, object]:
