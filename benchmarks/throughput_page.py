@@ -56,9 +56,10 @@ def per_file(row: Row) -> float:
     ValueError
         If there was no other wave.
     """
-    files = int(row["files"]) - int(row.get("first_wave", row["workers"]))
+    first_wave = int(row.get("first_wave", row["workers"]))
+    files = int(row["files"]) - first_wave
     if files < 1:
-        raise ValueError(f"need more files than the first wave, got {row['files']} files for {row['workers']}")
+        raise ValueError(f"need more files than the first wave, got {row['files']} files, {first_wave} of them in it")
     return float(row["rest_s"]) / files
 
 

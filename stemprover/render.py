@@ -16,7 +16,7 @@ from stemprover.progress import Progress
 from stemprover.restoration.control import Condition, control_image, phase_coherence
 from stemprover.restoration.preprocess import Preprocessing
 from stemprover.routing import PlanItem
-from stemprover.spectral.bands import band_matrix, to_bins
+from stemprover.spectral.bands import to_bands, to_bins
 from stemprover.spectral.codec import from_image
 from stemprover.spectral.overlap import OverlapAdd
 from stemprover.spectral.phase import BandFeatures, band_features
@@ -234,7 +234,7 @@ class Renderer:
         wet = self._maps(windows, lambda _window, _item: 1.0).repeat_interleave(channels, 0)
         change = change_of(stem, repaired, wet)
         shares = self.stages.gate(evidence(stem, siblings, change, features, channels))
-        energy = torch.unflatten((power(change).sum(-1) @ band_matrix().to(stem.real).T), 0, (-1, channels)).sum(1)
+        energy = torch.unflatten(to_bands(power(change).sum(-1, keepdim=True)).squeeze(-1), 0, (-1, channels)).sum(1)
         means = (shares * energy).sum(1) / energy.sum(1).clamp_min(1e-12)
         self.applied += zip((window.segment for window in windows), means.tolist(), strict=True)
         shares = shares * torch.tensor([window.wanted for window in windows], device=shares.device)[:, None]

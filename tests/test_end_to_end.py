@@ -102,7 +102,10 @@ def test_the_tutorial_runs_on_a_fresh_machine(tutorial: ModuleType, tmp_path: Pa
 @pytest.mark.shared
 @pytest.mark.skipif(not (SHARED / "multitrack").is_dir(), reason="needs ../shared/data")
 def test_a_real_song_gets_better(tutorial: ModuleType, tmp_path: Path) -> None:
-    """What the page shows, on its own stretch of the song."""
+    """What the page shows, on its own 20 s of the song, which are its loudest.
+
+    Another stretch may lose: on 12 s that this test used before, the mean fell by 0.014 dB.
+    """
     measured = check(tutorial, tutorial.prepare(tmp_path / "song", SHARED))
     for part in ("stems", "clean"):
         assert all(-30.0 < found["si_sdr"] < 100.0 for found in measured[part].values() if "si_sdr" in found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tracemalloc
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,13 @@ import soundfile
 from promise_audio import RATE, SETTINGS, burst, native, write
 from tiny_base import FlagBand, tiny_enhancer
 from tiny_base import tiny_base as tiny_base
+from torch import Tensor
 
 from stemprover.enhance import Enhancer
 from stemprover.errors import OutputError
+from stemprover.networks import Networks
 from stemprover.progress import Silent
+from stemprover.restoration.control import Condition
 from stemprover.stems import Stem, StemSet
 
 SONG = Path(__file__).parent.parent / "examples" / "detroit-garage"
@@ -147,9 +151,23 @@ def test_memory_does_not_grow_with_length(base: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_dual_mono_and_inverted_channels_stay_so(enhancer: Enhancer, tmp_path: Path, sign: float) -> None:
+def test_dual_mono_and_inverted_channels_stay_so(
+    enhancer: Enhancer, tmp_path: Path, sign: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one of the channels is repaired, not both: processors that round rows of a batch alike would hide it."""
+    restore, rows = Networks.restore, []
+
+    def noted(networks: Networks, condition: Condition, scales: Mapping[str, float], seeds: Sequence[int]) -> Tensor:
+        rows.append(len(condition.image))
+        return restore(networks, condition, scales, seeds)
+
+    monkeypatch.setattr(Networks, "restore", noted)
     mono = burst(channels=1)
     source = write(tmp_path / "in.wav", np.concatenate([mono, sign * mono]), subtype="FLOAT")
     out = enhancer.enhance(source, SETTINGS).audio
     assert (out[0] != native(source)[0]).any()
     assert np.array_equal(out[1], sign * out[0])
+    of_two = sum(rows)
+    rows.clear()
+    enhancer.enhance(write(tmp_path / "mono.wav", mono, subtype="FLOAT"), SETTINGS)
+    assert 0 < of_two == sum(rows)

@@ -211,14 +211,8 @@ def test_cache_computes_what_is_missing_and_forgets_the_oldest(condition: Condit
 
 def test_what_is_cached_does_not_depend_on_what_was_cached_before() -> None:
     whole = tiny_condition(5)
-    part = Condition(
-        whole.image[:2],
-        whole.control[:2],
-        whole.coherence[:2],
-        whole.stems[:2],
-        whole.artifacts[:2],
-        whole.severity[:2],
-    )
+    fields = dataclasses.fields(Condition)
+    part = Condition(**{field.name: getattr(whole, field.name)[:2] for field in fields})
     fresh, used = pipeline_of(1.0), pipeline_of(1.0)
     used(part, 1, [1, 2])
     assert torch.equal(used(whole, 1, [1, 2, 3, 4, 5]), fresh(whole, 1, [1, 2, 3, 4, 5]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -66,15 +66,11 @@ def build_pairs(
     ModelError
         If there are no separators where they should be.
     """
-    library = open_libraries(data, out / CACHE, split)
-    missing = _missing(out, count, split)
     job = _Job(tuple(data), out, split, seed, recipe or Recipe(), find_separators(separators) if separators else ())
-    work = (
-        _serial(library, job, missing)
-        if jobs <= 1
-        else in_processes(functools.partial(_write_chunk, job), missing, jobs)
-    )
-    for _ in work:
+    _library.cache_clear()  # the folders may have changed since
+    job.library()  # before others open it: it fills the cache, and says what is wrong even if no pair is missing
+    missing = _missing(out, count, split)
+    for _ in in_processes(functools.partial(_write, job), missing, jobs):
         if progress is not None:
             progress(1)
     return Built(len(missing), count - len(missing))
@@ -96,14 +92,19 @@ class _Job:
     recipe: Recipe
     separators: tuple[TrainedSeparator, ...]
 
+    def library(self) -> Library:
+        return _library(self.data, self.out / CACHE, self.split)
 
-def _serial(library: Library, job: _Job, indices: Sequence[int]) -> Iterator[int]:
+
+@functools.lru_cache(maxsize=1)
+def _library(data: tuple[Path, ...], cache: Path, split: str) -> Library:
+    return open_libraries(data, cache, split)
+
+
+def _write(job: _Job, indices: Sequence[int]) -> list[int]:
+    library = job.library()
     for index in indices:
         rng = np.random.default_rng([job.seed, _SPLITS[job.split], index])
         audio, description = make_pair(library, rng, job.recipe, job.separators)
         write_pair(job.out, index, audio, {**description, "split": job.split})
-        yield index
-
-
-def _write_chunk(job: _Job, indices: Sequence[int]) -> list[int]:
-    return list(_serial(open_libraries(job.data, job.out / CACHE, job.split), job, indices))
+    return list(indices)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ from stemprover.data.fluidsynth import find_soundfont, render_midi_song
 from stemprover.data.kits import kit_name, render_kit
 from stemprover.data.songs import render_song
 from stemprover.data.synth import RATE
+from stemprover.data.workers import in_processes
 from stemprover.errors import OptionError
 from stemprover.stems import Stem, Writer
 
@@ -74,7 +73,7 @@ def write_songs(
     missing = [number for number in range(count) if not (job.folder(number) / "mixture.flac").is_file()]
     if progress is not None:
         progress(count - len(missing))
-    for _ in map(job.write, missing) if jobs <= 1 else _parallel(job, missing, jobs):
+    for _ in in_processes(job.write, missing, jobs, at_once=1):
         if progress is not None:
             progress(1)
     return len(missing)
@@ -94,9 +93,10 @@ class _Job:
         name = kit_name(number, self.soundfont) if self.renderer == "drumkit" and self.soundfont else f"{number:06d}"
         return self.out / name
 
-    def write(self, number: int) -> int:
-        _write_song(self.folder(number), self._render(number))
-        return number
+    def write(self, numbers: Sequence[int]) -> list[int]:
+        for number in numbers:
+            _write_song(self.folder(number), self._render(number))
+        return list(numbers)
 
     def _render(self, number: int) -> Mapping[str, np.ndarray]:
         if self.soundfont is None:
@@ -104,12 +104,6 @@ class _Job:
         if self.renderer == "drumkit":
             return render_kit(self.seed, number, self.seconds, self.soundfont)
         return render_midi_song((self.seed, number), self.seconds, self.soundfont)
-
-
-def _parallel(job: _Job, numbers: list[int], jobs: int) -> Iterator[int]:
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(job.write, number) for number in numbers]):
-            yield future.result()
 
 
 def _write_song(folder: Path, stems: Mapping[str, np.ndarray]) -> None:

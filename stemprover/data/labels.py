@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from stemprover.spectral.bands import band_matrix, cell_band_edges_hz
+from stemprover.spectral.bands import cell_band_edges_hz, to_bands
 from stemprover.spectral.spec import SPEC
 from stemprover.spectral.stft import stft
 
@@ -42,7 +42,7 @@ def sdr_db(clean: np.ndarray, artifact: np.ndarray) -> float | None:
 def cell_energy(audio: np.ndarray) -> np.ndarray:
     """Energy per cell: ``[channels, samples] -> [cells, n_cell_bands]``; the last cell may be partly filled."""
     power = stft(torch.from_numpy(np.ascontiguousarray(audio, np.float32))).abs().square().sum(0)
-    bands = (band_matrix() @ power).numpy()
+    bands = to_bands(power).numpy()
     bands = np.pad(bands, ((0, 0), (0, -bands.shape[1] % SPEC.cell_frames)))
     grid = bands.reshape(SPEC.n_cell_bands, SPEC.cell_bands, -1, SPEC.cell_frames)
     return np.ascontiguousarray(grid.sum((1, 3)).T)

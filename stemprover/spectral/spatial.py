@@ -79,11 +79,12 @@ def spatial_features(
     """
     pairs = zip(stem, stem if other is None else other, strict=True)
     if siblings is None:
-        seen = [_in_bands(_seen(*map(_parts, own))) for own in pairs]
+        seen = [_seen(*map(_parts, own)) for own in pairs]
     else:
         rest = zip(siblings, siblings if siblings_other is None else siblings_other, strict=True)
-        seen = [_in_bands(_seen(*map(_parts, (*own, *others)))) for own, others in zip(pairs, rest, strict=True)]
-    product, power, kept = torch.stack(seen, 1)
+        seen = [_seen(*map(_parts, (*own, *others))) for own, others in zip(pairs, rest, strict=True)]
+    # Item by item: a whole batch of bins would not stay in the cache.
+    product, power, kept = torch.stack([to_bands(torch.stack(maps)) for maps in seen], 1)
     width = band_matrix().to(stem.real).sum(1, keepdim=True)
     energy = features.magnitude.square() * width
     difference = features.image - to_image(torch.sqrt(power / width), features.level)
@@ -96,11 +97,6 @@ def spatial_features(
 def swapped(spectra: Tensor | None) -> Tensor | None:
     """Return the other channel of each channel of stereo pairs ``[2 * pairs, ...]``."""
     return None if spectra is None else torch.unflatten(spectra, 0, (-1, 2)).flip(1).flatten(0, 1)
-
-
-def _in_bands(values: tuple[Tensor, ...]) -> Tensor:
-    """Sum each of ``[n_bins, frames]`` over bands; at once, for a whole batch of bins would not stay in the cache."""
-    return to_bands(torch.stack(values))
 
 
 def _local_mean(values: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +56,7 @@ def detect_pairs(folder: Path, progress: Callable[[int], None] | None = None, jo
     known = read_detections(folder)
     missing = [pair for pair in read_manifest(folder) if pair.id not in known]
     with (folder / DETECTIONS).open("a", encoding="utf-8") as file:
-        for pair, found in _found(missing, jobs):
+        for pair, found in in_processes(_detect, missing, jobs):
             file.write(json.dumps({"id": pair.id, **dataclasses.asdict(found)}) + "\n")
             file.flush()
             if progress is not None:
@@ -64,28 +64,19 @@ def detect_pairs(folder: Path, progress: Callable[[int], None] | None = None, jo
     return len(missing)
 
 
-def _found(pairs: Sequence[Pair], jobs: int) -> Iterator[tuple[Pair, Found]]:
-    if jobs <= 1:
-        yield from _detect(Enhancer.from_pretrained(device="cpu"), pairs)
-        return
-    yield from in_processes(_detect_chunk, pairs, jobs)
+@functools.lru_cache(maxsize=1)
+def _enhancer() -> Enhancer:
+    return Enhancer.from_pretrained(device="cpu")
 
 
-def _detect(enhancer: Enhancer, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, Found]]:
+def _detect(pairs: Sequence[Pair]) -> list[tuple[Pair, Found]]:
+    enhancer, found = _enhancer(), []
     for pair in pairs:
         audio = load(pair)
         stem = Stem.from_array(audio.artifact, pair.sample_rate, pair.stem)
         mixture = Stem.from_array(audio.mixture, pair.sample_rate)
-        yield pair, Found(enhancer.detect(stem), enhancer.detect(StemSet((stem,), mixture)))
-
-
-@functools.lru_cache(maxsize=1)
-def _of_this_process() -> Enhancer:
-    return Enhancer.from_pretrained(device="cpu")
-
-
-def _detect_chunk(pairs: Sequence[Pair]) -> list[tuple[Pair, Found]]:
-    return list(_detect(_of_this_process(), pairs))
+        found.append((pair, Found(enhancer.detect(stem), enhancer.detect(StemSet((stem,), mixture)))))
+    return found
 
 
 def read_detections(folder: Path) -> dict[str, Found]:

@@ -103,8 +103,7 @@ def excerpts_of(
     """
     work = functools.partial(_excerpts_of_some, clean_share=clean_share, seed=seed)
     done = {}
-    made = in_processes(work, pairs, jobs) if jobs > 1 else (one for pair in pairs for one in work([pair]))
-    for pair_id, excerpts in made:
+    for pair_id, excerpts in in_processes(work, pairs, jobs):
         done[pair_id] = excerpts
         report(len(done))
     return [excerpt for pair in pairs for excerpt in done[pair.id]]

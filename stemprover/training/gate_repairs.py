@@ -29,7 +29,7 @@ from stemprover.models import EMBEDDED_VOCODER
 from stemprover.plugins import folder_sha256
 from stemprover.render import WINDOW
 from stemprover.restoration.pipeline import TEMPERATURE
-from stemprover.spectral.bands import band_matrix
+from stemprover.spectral.bands import to_bands
 from stemprover.spectral.phase import band_features
 from stemprover.spectral.segments import Segment
 from stemprover.spectral.spec import SPEC
@@ -138,19 +138,18 @@ def _window(audio: PairAudio, change: np.ndarray, segment: Segment, alone: bool)
     ends = (segment.start_s, segment.stop_s)
     first, last = (round((time_s * SPEC.sample_rate - start) / SPEC.hop) for time_s in ends)
     clean, stem, changed = (part[..., first : last + 1] for part in (clean, stem, changed))
-    bands = band_matrix().T
 
-    def summed(one: Tensor, other: Tensor) -> Tensor:
-        return product(one, other).sum((0, -1)).unsqueeze(0)
+    def in_bands(one: Tensor, other: Tensor) -> Tensor:
+        return to_bands(product(one, other).sum(0).sum(-1, keepdim=True)).T
 
     return Outcome(
         seen,
         power(clean).sum().unsqueeze(0),
         power(stem).sum().unsqueeze(0),
-        summed(stem, clean).sum(1),
-        summed(changed, changed) @ bands,
-        summed(changed, clean) @ bands,
-        summed(changed, stem) @ bands,
+        product(stem, clean).sum().unsqueeze(0),
+        in_bands(changed, changed),
+        in_bands(changed, clean),
+        in_bands(changed, stem),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from stemprover.errors import PluginError
+from stemprover.plugins.hashing import file_sha256
 from stemprover.separation.inference import separate
 from stemprover.separation.spleeter import Spleeter, from_published
 
@@ -62,8 +62,7 @@ def find_weights() -> dict[str, Path]:
 
 def _checked(file: Path, wanted: str) -> Path:
     try:
-        with file.open("rb") as stream:
-            got = hashlib.file_digest(stream, "sha256").hexdigest()
+        got = file_sha256(file)
     except OSError as error:
         raise PluginError(f"Spleeter's weights in {file}", error.strerror or str(error), _INSTALL) from error
     if got != wanted:
