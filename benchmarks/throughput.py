@@ -2,7 +2,7 @@
 
     python benchmarks/throughput.py [--quick] [--only jobs|files|ray|memory] [--output PATH]
 
-Run it on an idle machine; it takes about twelve minutes on two cores. ``benchmarks/scale.py`` makes ``docs/scale.md``
+Run it on an idle machine; it takes about twenty minutes on two cores. ``benchmarks/scale.py`` makes ``docs/scale.md``
 of the figures.
 """
 
@@ -79,11 +79,12 @@ def _jobs(files: int, seconds: float, many: int) -> list[Row]:
 
 
 def _files(files: int, seconds: float, many: int) -> list[Row]:
-    """The same audio as a batch, as a few long files, and with a process for each file."""
+    """The same audio as a batch of short files, of longer and longer ones, and with a process for each file."""
     del many
     few = max(2, files // 4)
-    long = Batch(4, files * seconds / 4)
-    return _told([Batch(files, seconds), long, Batch(few, seconds, engine="one by one")])
+    # Two files are the first wave of one job; of what follows, enough that no single one decides.
+    batches = [Batch(max(2 + WAVES, round(files / times)), seconds * times) for times in (0.5, 1.0, 2.0, 6.0)]
+    return _told([*batches, Batch(few, seconds, engine="one by one")])
 
 
 def _ray(files: int, seconds: float, many: int) -> list[Row]:
@@ -101,10 +102,10 @@ def _ray(files: int, seconds: float, many: int) -> list[Row]:
 
 
 def _memory(files: int, seconds: float, many: int) -> list[Row]:
-    """Many short files twice over, and what is resident after each: the first half fills caches and pools."""
+    """Many short files, and what is resident after each: the first half fills caches and pools."""
     del files, seconds
     cores = len(os.sched_getaffinity(0))
-    return _told([Batch(2 * max(many, WAVES * cores), 1.5, cores, quality="fast")])
+    return _told([Batch(5 * max(many, WAVES * cores), 1.5, cores, quality="fast")])
 
 
 PARTS: dict[str, Callable[[int, float, int], list[Row]]] = {

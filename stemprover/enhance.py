@@ -23,12 +23,13 @@ from stemprover.output import Rendered, render_set
 from stemprover.plugins import FileEvent, Plugin, PluginRunner, installed
 from stemprover.plugins.loader import why_none
 from stemprover.progress import Progress, Silent
-from stemprover.render import MAX_SEGMENT_S, Renderer, Stages
+from stemprover.render import Renderer, Stages
 from stemprover.routing import AdapterChoice, Plan, route
 from stemprover.spectral.segments import Segment, onset_strength, plan_segments
 from stemprover.spectral.spec import SPEC
 from stemprover.stems import Stem, StemSet, find_offsets
 from stemprover.synthesis.gate import Gate
+from stemprover.windows import CONTEXT_S, MAX_SEGMENT_S
 
 __all__ = ["AdapterChoice", "Enhanced", "Enhancer", "Settings"]
 
@@ -250,7 +251,14 @@ def _segments(plan: Plan, analysis: Analysis) -> tuple[Segment, ...]:
     """Cut what is planned into segments at quiet or transient points."""
     regions = [(item.start_s, item.end_s) for item in plan.items]
     onsets = onset_strength(analysis.envelope)
-    return plan_segments(analysis.envelope, onsets, regions, hop_s=1.0 / SPEC.frame_rate, max_s=MAX_SEGMENT_S)
+    return plan_segments(
+        analysis.envelope,
+        onsets,
+        regions,
+        hop_s=1.0 / SPEC.frame_rate,
+        max_s=MAX_SEGMENT_S,
+        longer_at_ends_s=CONTEXT_S,
+    )
 
 
 @contextlib.contextmanager

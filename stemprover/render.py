@@ -26,16 +26,13 @@ from stemprover.spectral.spec import SPEC
 from stemprover.spectral.stft import istft, power, stft
 from stemprover.stems import Stem, StemSet
 from stemprover.synthesis.base import VocoderInput
-from stemprover.synthesis.blend import Region, change_of, region_map, silence_gate
-from stemprover.synthesis.gate import Gate, evidence
+from stemprover.synthesis.blend import change_of, region_map, silence_gate
+from stemprover.synthesis.evidence import evidence
+from stemprover.synthesis.gate import Gate
 from stemprover.timebase import Timebase
+from stemprover.windows import FRAMES, WINDOW, Window, window_start
 
-__all__ = ["FRAMES", "MAX_SEGMENT_S", "Renderer", "Stages"]
-
-FRAMES = 256
-WINDOW = (FRAMES - 1) * SPEC.hop
-MAX_SEGMENT_S = 2.5
-"""A segment leaves at least 0.23 s of context on both sides of it in a window of 2.96 s."""
+__all__ = ["Renderer", "Stages"]
 
 _GROUP = 4  # segments at a time; spectra of eight are over 32 MB, which the C library asks the system for each time
 _SILENCE_S = 0.05
@@ -65,58 +62,6 @@ class Stages:
     gate: Gate
     device: torch.device
     seed: int
-
-
-@dataclasses.dataclass(frozen=True)
-class _Window:
-    """One segment with its context at the internal rate."""
-
-    segment: Segment
-    start: int
-    items: tuple[PlanItem, ...]
-    stem: Tensor
-    view: Tensor  # what preprocessors leave of the stem for the networks
-    siblings: Tensor | None
-
-    @property
-    def wet(self) -> float:
-        """Wet/dry of the strongest adapter here: alone, an adapter at 0.8 is its whole repair mixed in at 0.8."""
-        return min(1.0, max((item.amount for item in self.items), default=1.0))
-
-    @property
-    def wanted(self) -> float:
-        """Share of the change that the user wants here, which the gate is not to know: half of it is half as much."""
-        return self.wet * max((item.share for item in self.items), default=1.0)
-
-    @property
-    def scales(self) -> Mapping[str, float]:
-        """LoRA scale per adapter, so that scale times wetness is the strength that was asked for.
-
-        Each adapter learned to repair a stem by itself; where several meet, each gets its share of one repair.
-        """
-        amounts: dict[str, float] = {}
-        for item in self.items:
-            amounts[item.adapter] = max(amounts.get(item.adapter, 0.0), item.amount)
-        if not any(amounts.values()):
-            return {}
-        part = max(amounts.values()) / sum(amounts.values()) / self.wet
-        return {name: amount * part for name, amount in amounts.items()}
-
-    @property
-    def twin(self) -> int:
-        """1 or -1 where the second of two channels is the first one or its negative, else 0."""
-        parts = [self.view] if self.siblings is None else [self.view, self.siblings]
-        if any(len(part) != 2 for part in parts):
-            return 0
-        return next((sign for sign in (1, -1) if all(torch.equal(right, sign * left) for left, right in parts)), 0)
-
-    def regions(self, value: Callable[[_Window, PlanItem], float]) -> list[Region]:
-        """Plan items as regions of this window."""
-        offset = self.start / SPEC.sample_rate
-        return [
-            (item.start_s - offset, item.end_s - offset, item.low_hz, item.high_hz, value(self, item))
-            for item in self.items
-        ]
 
 
 class Renderer:
@@ -197,18 +142,16 @@ class Renderer:
                 done[index] = self._cut(window, repaired)
         return [done[index] for index in range(len(windows))]
 
-    def _window(self, segment: Segment) -> _Window:
-        where = segment.at(self.stem.format.sample_rate, self.stem.format.samples)
-        middle = (where.start + where.stop) * SPEC.sample_rate // (2 * self.stem.format.sample_rate)
-        start = middle - WINDOW // 2
+    def _window(self, segment: Segment) -> Window:
+        start = window_start(segment, self.stem.format.samples / self.stem.format.sample_rate)
         stop = start + WINDOW
         items = tuple(i for i in self.items if i.start_s < segment.stop_s and i.end_s > segment.start_s)
         siblings = read_sum_of_siblings(self.stems, self.stem, self.timebase, start, stop)
         stem = self.timebase.read(self.stem, start, stop)
         seen = None if siblings is None else self._view(siblings)
-        return _Window(segment, start, items, stem, self._view(stem), seen)
+        return Window(segment, start, items, stem, self._view(stem), seen)
 
-    def _run(self, windows: Sequence[_Window], scales: Mapping[str, float], twin: int) -> Tensor:
+    def _run(self, windows: Sequence[Window], scales: Mapping[str, float], twin: int) -> Tensor:
         """Stages 1 and 2 and blending of windows with the same adapters: ``[windows, channels, samples]``.
 
         Of ``twin`` channels one is repaired and the other follows: some processors round equal rows of a batch apart.
@@ -243,12 +186,12 @@ class Renderer:
         difference = torch.unflatten(difference, 0, (len(windows), channels))
         return torch.cat([difference, twin * difference], 1) if twin else difference
 
-    def _maps(self, windows: Sequence[_Window], value: Callable[[_Window, PlanItem], float]) -> Tensor:
+    def _maps(self, windows: Sequence[Window], value: Callable[[Window, PlanItem], float]) -> Tensor:
         maps = torch.stack([region_map(window.regions(value), FRAMES) for window in windows])
         return maps.to(self.stages.device)
 
     def _condition(
-        self, windows: Sequence[_Window], stem: Tensor, siblings: Tensor | None, features: BandFeatures, twin: int
+        self, windows: Sequence[Window], stem: Tensor, siblings: Tensor | None, features: BandFeatures, twin: int
     ) -> Condition:
         channels = len(stem) // len(windows)
         other = siblings_other = None
@@ -268,7 +211,7 @@ class Renderer:
             torch.tensor([item.severity for item in strongest], device=self.stages.device),
         )
 
-    def _event(self, window: _Window, audio: Tensor) -> SegmentEvent:
+    def _event(self, window: Window, audio: Tensor) -> SegmentEvent:
         """What observers are told; the audio is cut to the segment and read-only."""
         offset = window.start / SPEC.sample_rate
         first, last = (round((t - offset) * SPEC.sample_rate) for t in (window.segment.start_s, window.segment.stop_s))
@@ -278,7 +221,7 @@ class Renderer:
         where = (window.segment.start_s, window.segment.stop_s)
         return SegmentEvent(self.stem.name, self.stem.stem_class, *where, samples, artifacts)
 
-    def _cut(self, window: _Window, repaired: Tensor) -> np.ndarray:
+    def _cut(self, window: Window, repaired: Tensor) -> np.ndarray:
         """The segment's part of a window's difference, at the file's rate."""
         where = window.segment.at(self.stem.format.sample_rate, self.stem.format.samples)
         difference = self.timebase.back(repaired, window.start, where.start, where.stop)

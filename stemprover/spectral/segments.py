@@ -107,6 +107,7 @@ class _Grid:
     cost: Array
     shortest: int
     longest: int
+    longer_at_ends: int
     overlap: int
     search: int
 
@@ -140,6 +141,7 @@ def plan_segments(
     hop_s: float,
     min_s: float = 1.5,
     max_s: float = 2.97,
+    longer_at_ends_s: float = 0.0,
     overlap_s: float = 0.05,
     search_s: float = 0.3,
 ) -> tuple[Segment, ...]:
@@ -154,8 +156,11 @@ def plan_segments(
     hop_s : float
         Length of a hop in seconds.
     min_s, max_s : float
-        Shortest and longest segment. The longest is a hard limit. The shortest is rounded to whole hops and lowered to
-        ``(max_s + overlap_s) / 2`` if it is more; a file that is shorter still is one segment.
+        Shortest and longest segment. The longest is a hard limit, but at the file's ends. The shortest is rounded to
+        whole hops and lowered to ``(max_s + overlap_s) / 2`` if it is more; a shorter file is one segment.
+    longer_at_ends_s : float
+        How much longer a segment may be because it begins with the file, and again because it ends with it: it needs
+        no context there.
     overlap_s : float
         Length of crossfades between segments and of fades at the edges of a stretch.
     search_s : float
@@ -178,7 +183,8 @@ def plan_segments(
     shortest = min(round(min_s / hop_s), (longest + overlap) // 2)
     if shortest < 2 * overlap:
         raise ValueError(f"need min_s and (max_s + overlap_s) / 2 of two overlaps at least, got {shortest} hops")
-    grid = _Grid(_cut_cost(envelope, onsets), shortest, longest, overlap, search=max(0, round(search_s / hop_s)))
+    longer, search = max(0, math.floor(longer_at_ends_s / hop_s + 1e-9)), max(0, round(search_s / hop_s))
+    grid = _Grid(_cut_cost(envelope, onsets), shortest, longest, longer, overlap, search)
     spans = _spans([(start / hop_s, stop / hop_s) for start, stop in regions], grid)
     segments: list[Segment] = []
     for start, stop in spans:
@@ -218,6 +224,10 @@ def _outer_edges(first: int, last: int, grid: _Grid) -> tuple[int, int]:
 
 def _split(start: int, stop: int, grid: _Grid) -> list[tuple[int, int]]:
     """Cut one stretch into overlapping pieces of allowed length, the fewest possible and about equal."""
+    first, last = start, stop
+    # What the outer pieces may be longer at the file's ends is left out of the arithmetic and given back to them.
+    start += grid.longer_at_ends if start == 0 else 0
+    stop -= grid.longer_at_ends if stop == grid.end else 0
     pieces: list[tuple[int, int]] = []
     while stop - start > grid.longest:
         length = stop - start
@@ -231,7 +241,10 @@ def _split(start: int, stop: int, grid: _Grid) -> list[tuple[int, int]]:
         cut = grid.best(start + low - middle, start + max(low, high) - middle, start + wanted - middle) + middle
         pieces.append((start, cut))
         start = cut - grid.overlap
-    return [*pieces, (start, stop)]
+    pieces.append((start, stop))
+    pieces[0] = (first, pieces[0][1])
+    pieces[-1] = (pieces[-1][0], last)
+    return pieces
 
 
 def _with_fades(pieces: Sequence[tuple[int, int]], grid: _Grid, hop_s: float) -> list[Segment]:

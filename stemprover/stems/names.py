@@ -28,6 +28,7 @@ __all__ = [
     "guess_stem_class",
     "is_mixture_name",
     "lacking_class",
+    "leading_words",
     "song_title",
     "titled_mixture",
 ]
@@ -106,9 +107,13 @@ def _class_in(text: str) -> str | None:
 
 def _phrase_in(text: str) -> str:
     """The last phrase in ``text`` that names a stem: titles come first, stem names last."""
-    # Numbers stay: "Mambo No. 5 drums" is no "no drums".
-    found = _PATTERN.findall(" ".join(re.findall(r"[^\W\d_]+|\d+", _split(text).lower())))
+    found = _PATTERN.findall(_numbered_words(text))
     return str(found[-1]) if found else ""
+
+
+def _numbered_words(text: str) -> str:
+    """As :func:`_words`, but numbers stay: "Mambo No. 5 drums" is no "no drums"."""
+    return " ".join(re.findall(r"[^\W\d_]+|\d+", _split(text).lower()))
 
 
 def _class_in_brackets(text: str) -> str | None:
@@ -154,6 +159,15 @@ def song_title(path: Path | str) -> str:
     name = re.sub(r"^\d+_(?=.*[(\[])", "", Path(path).stem)
     brackets = [found for found in re.finditer(r"[(\[]([^)\]]*)[)\]]", name) if _class_in_brackets(found[1])]
     return name[: brackets[-1].start()].rstrip(" _-.").casefold() if brackets else ""
+
+
+def leading_words(path: Path | str) -> str:
+    """What stands before the stem in names that end with it (``song a`` of ``song_a_vocals.wav``), in lower case.
+
+    Empty for other names. It may be a title or say more about the stem (``lead vocals``).
+    """
+    words, phrase = _numbered_words(Path(path).stem), _phrase_in(Path(path).stem)
+    return words.removesuffix(phrase).strip() if phrase and words.endswith(phrase) else ""
 
 
 def titled_mixture(paths: Sequence[Path]) -> Path | None:

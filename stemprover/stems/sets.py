@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +12,14 @@ from typing import Self
 from stemprover.errors import OptionError, StemSetError
 from stemprover.stems.alignment import find_offsets
 from stemprover.stems.folders import audio_files
-from stemprover.stems.names import is_mixture_name, lacking_class, song_title, titled_mixture
+from stemprover.stems.names import (
+    guess_stem_class,
+    is_mixture_name,
+    lacking_class,
+    leading_words,
+    song_title,
+    titled_mixture,
+)
 from stemprover.stems.repeated import require_each_once, require_no_sum
 from stemprover.stems.stem import Stem
 
@@ -211,9 +218,19 @@ def _mixtures(files: Sequence[Path]) -> list[Path]:
 
 
 def _require_one_song(stems: Sequence[Path]) -> None:
-    """Refuse a folder in which a separator put several songs side by side."""
-    titles = Counter(title for title in map(song_title, stems) if title)
-    if len(titles) > 1 and min(titles.values()) > 1:
+    """Refuse a folder in which several songs lie side by side: one would count as bleed into the other.
+
+    What stands before a stem in brackets is a separator's name for the song. Without brackets it may as well say which
+    vocals they are; it is a song's when others have just the same two stems or more.
+    """
+    titles = {title for title in map(song_title, stems) if title}
+    if len(titles) < 2:
+        classes = defaultdict(set)
+        for stem in stems:
+            classes[leading_words(stem)].add(guess_stem_class(stem.name))
+        alike = Counter(frozenset(found) for words, found in classes.items() if words and len(found) > 1)
+        titles = {words for words, found in classes.items() if words and alike[frozenset(found)] > 1}
+    if len(titles) > 1:
         songs = " and ".join(f"'{title}'" for title in sorted(titles)[:3])
         raise StemSetError("the stems of one song", f"{len(titles)} songs ({songs})", "give each song a folder")
 

@@ -99,7 +99,7 @@ def excerpts_of(
     report : callable
         Gets the number of pairs done.
     jobs : int
-        Parallel processes; the result does not depend on it.
+        Parallel processes. The result depends on it in the last digits of floats only: each has one thread.
     """
     work = functools.partial(_excerpts_of_some, clean_share=clean_share, seed=seed)
     done = {}

@@ -1,4 +1,4 @@
-"""Training the repair gate: a perceptron learns which repairs help, on repairs whose truth is known."""
+"""Training the repair gate: perceptrons learn which repairs help, on repairs whose truth is known."""
 
 from __future__ import annotations
 

@@ -26,8 +26,7 @@ from stemprover.enhance import Enhancer
 from stemprover.enhanced import QUALITY_STEPS, Settings
 from stemprover.errors import TrainingError
 from stemprover.models import EMBEDDED_VOCODER
-from stemprover.plugins import folder_sha256
-from stemprover.render import WINDOW
+from stemprover.plugins import REPAIRING, folder_sha256
 from stemprover.restoration.pipeline import TEMPERATURE
 from stemprover.spectral.bands import to_bands
 from stemprover.spectral.phase import band_features
@@ -35,9 +34,11 @@ from stemprover.spectral.segments import Segment
 from stemprover.spectral.spec import SPEC
 from stemprover.spectral.stft import power, product, stft
 from stemprover.stems import Stem, StemSet
-from stemprover.synthesis.gate import EVIDENCE, constant_gate, evidence
+from stemprover.synthesis.evidence import EVIDENCE, evidence
+from stemprover.synthesis.gate import constant_gate
 from stemprover.training.gate import Outcome
 from stemprover.training.loop import Log
+from stemprover.windows import CONTEXT_S, MAX_SEGMENT_S, WINDOW, window_start
 
 __all__ = ["SPOILED", "Draw", "draw_pairs", "join", "make_outcomes", "outcome_of", "spoiled_change"]
 
@@ -124,13 +125,11 @@ def outcome_of(audio: PairAudio, change: np.ndarray, segments: Sequence[Segment]
 
 @torch.inference_mode()
 def _window(audio: PairAudio, change: np.ndarray, segment: Segment, alone: bool) -> Outcome:
-    middle = round((segment.start_s + segment.stop_s) / 2 * SPEC.sample_rate)
-    start = middle - WINDOW // 2
+    start = window_start(segment, audio.clean.shape[1] / SPEC.sample_rate)
 
     def cut(samples: np.ndarray) -> Tensor:
-        before, after = max(0, -start), max(0, start + WINDOW - samples.shape[1])
-        within = samples[:, max(0, start) : start + WINDOW]
-        return stft(torch.from_numpy(np.pad(within, ((0, 0), (before, after))).astype(np.float32)))
+        within = samples[:, start : start + WINDOW]
+        return stft(torch.from_numpy(np.pad(within, ((0, 0), (0, WINDOW - within.shape[1]))).astype(np.float32)))
 
     clean, stem, changed = cut(audio.clean), cut(audio.artifact), cut(change)
     siblings = None if alone else cut(audio.mixture) - stem
@@ -190,7 +189,7 @@ def _repaired(ungated: Enhancer, draw: Draw) -> Outcome:
 def make_outcomes(enhancer: Enhancer, draws: Sequence[Draw], folder: Path, log: Log | None = None) -> Outcome:
     """Repair pairs with the whole chain; what is known of each is kept in ``folder``, several processes share the work.
 
-    What is there already is used if the same base, vocoder and adapters made it.
+    What is there already is used if the same base, vocoder, detectors and adapters made it.
 
     Returns
     -------
@@ -224,9 +223,14 @@ def make_outcomes(enhancer: Enhancer, draws: Sequence[Draw], folder: Path, log: 
 
 def _made_with(enhancer: Enhancer) -> dict[str, str]:
     """What repairs depend on, and what is noted of them."""
-    plugins = {plugin.name: plugin.version for plugin in enhancer.plugins if plugin.status == "ok"}
+    plugins = {
+        plugin.name: f"{plugin.version} {sorted((plugin.manifest.files if plugin.manifest else {}).items())}"
+        for plugin in enhancer.plugins
+        if plugin.status == "ok" and plugin.kind in REPAIRING
+    }
     return {
-        **plugins,
+        **{name: hashlib.sha256(facts.encode()).hexdigest() for name, facts in plugins.items()},
+        "segments": f"at most {MAX_SEGMENT_S} s, {CONTEXT_S} s of context, window {WINDOW}",
         "base": enhancer.models.identity.sha256,
         "vocoder": folder_sha256(EMBEDDED_VOCODER),
         "sampling": f"{QUALITY_STEPS} steps, temperature {TEMPERATURE}",

@@ -24,7 +24,7 @@ from stemprover.separation.trained import ARCHITECTURES
 from stemprover.synthesis.embedded import EmbeddedVocoder
 from stemprover.synthesis.gate import RepairGate
 from stemprover.training.dataset import PairBatches
-from stemprover.training.gate import GateTask, Outcomes
+from stemprover.training.gate import GateTask, Outcome, Outcomes
 from stemprover.training.gate_repairs import draw_pairs, make_outcomes
 from stemprover.training.loop import Log, Recipe, fit, read_recipe
 from stemprover.training.mixes import RandomMixes, material, without
@@ -34,6 +34,7 @@ from stemprover.training.vocoder import VocoderTask
 
 __all__ = [
     "RECIPES",
+    "fit_gate",
     "train_base",
     "train_controlnet",
     "train_gate",
@@ -104,6 +105,9 @@ def train_lora(
     else:
         load_adapter(model, start, "new", base_sha256=identity)
         learn_only(model, "new")
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()  # adapters may come in half precision
     facts = {
         "artifact": artifact,
         "base_sha256": identity,
@@ -147,7 +151,11 @@ def train_gate(
         )
         for split, size in (("train", count), ("validation", max(1, count // 4)))
     }
-    known, judged = parts["train"], parts["validation"]
+    return fit_gate(parts["train"], parts["validation"], harm, numbers, out, log)
+
+
+def fit_gate(known: Outcome, judged: Outcome, harm: float, numbers: Recipe, out: Path, log: Log | None = None) -> Path:
+    """Train a gate on ``known`` repairs, validate it on ``judged`` ones; returns its folder."""
     torch.manual_seed(numbers.seed)
     gate = RepairGate()
     gate.measure(known.seen)

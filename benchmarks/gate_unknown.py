@@ -1,0 +1,82 @@
+"""What the gate does on recordings that it knows nothing of: each is left out of its training in turn.
+
+    python benchmarks/gate_unknown.py --pairs runs/pairs --repairs runs/gate/repairs/train
+
+Takes repairs that ``stemprover train gate`` has kept, trains a gate without those of one recording, and prints the mean
+gain of SI-SDR in dB and the share of segments made worse by more than 0.1 dB on that recording, for the gate with one
+doubt or several and for half of each repair; then all recordings together. Recordings of few pairs and what belongs to
+no song are always in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from gate import show
+from safetensors.torch import load_file
+
+from stemprover.data.pairs import read_manifest
+from stemprover.synthesis.gate import RepairGate, constant_gate, load_gate
+from stemprover.training.gate import Outcome
+from stemprover.training.gate_repairs import SPOILED, join
+from stemprover.training.loop import read_recipe
+from stemprover.training.runs import RECIPES, fit_gate
+
+NO_SONGS = ("synth", "oneshots", "mixed")
+
+
+def recordings(repairs: Path, pairs: Path) -> dict[str, list[Path]]:
+    """Kept repairs by what their stem was cut from."""
+    songs = {pair.id: pair.song for pair in read_manifest(pairs)}
+    found = collections.defaultdict(list)
+    for path in sorted(repairs.glob("*.safetensors")):
+        found[songs["-".join(path.stem.split("-")[:2])]].append(path)
+    return dict(found)
+
+
+def joined(paths: list[Path]) -> Outcome:
+    """Outcome of all of them."""
+    return join([load_file(path) for path in paths])
+
+
+@torch.inference_mode()
+def gains(judged: Outcome, gate: RepairGate, doubt: float | None) -> np.ndarray:
+    """Gain of SI-SDR per segment, of the gate with this doubt or of half of each repair."""
+    if doubt is None:
+        return judged.gains_db(constant_gate(0.5)(judged.seen))[1].numpy()
+    gate.register_to_config(doubt=doubt)
+    return judged.gains_db(gate(judged.seen))[1].numpy()
+
+
+def main() -> None:
+    """Train, measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=Path, required=True)
+    parser.add_argument("--repairs", type=Path, required=True)
+    parser.add_argument("--harm", type=float, default=28.0)
+    parser.add_argument("--doubt", type=float, nargs="+", default=[1.5], help="see RepairGate")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--least", type=int, default=50, help="repairs that a recording must have to be left out")
+    chosen = parser.parse_args()
+    numbers = read_recipe(RECIPES / "gate.yaml", {"steps": chosen.steps})
+    by_song = recordings(chosen.repairs, chosen.pairs)
+    tables, names = [], [*(f"doubt {doubt:g}" for doubt in chosen.doubt), "half"]
+    for song, paths in by_song.items():
+        if song in NO_SONGS or len(paths) < chosen.least:
+            continue
+        known = joined([path for other, some in by_song.items() if other != song for path in some])
+        judged = joined([path for path in paths if not path.stem.endswith(f"-{SPOILED}")])
+        with tempfile.TemporaryDirectory() as folder:
+            gate = load_gate(fit_gate(known, judged, chosen.harm, numbers, Path(folder)))
+        tables.append(np.stack([gains(judged, gate, doubt) for doubt in (*chosen.doubt, None)], 1))
+        show(song, tables[-1], "segments", names)
+    show("all", np.concatenate(tables), "segments", names)
+
+
+if __name__ == "__main__":
+    main()
