@@ -1,4 +1,4 @@
-"""What the gate does on recordings that it knows nothing of: each is left out of its training in turn.
+"""What the gate does on stems of recordings that it has not seen: each is left out of its training in turn.
 
     python benchmarks/gate_unknown.py --pairs runs/pairs --repairs runs/gate/repairs/train
 

@@ -182,12 +182,12 @@ def test_trifles_are_left_out_whole(shares: tuple[float, ...], place: str, full:
 def test_the_shipped_gate_was_trained_and_answers_differently_to_different_evidence() -> None:
     gate = load_gate(EMBEDDED_GATE)
     assert gate.deviation.unique().numel() > len(EVIDENCE) // 2
-    noises = torch.randn(200, len(EVIDENCE), generator=torch.Generator().manual_seed(9))
+    noises = torch.randn(1000, len(EVIDENCE), generator=torch.Generator().manual_seed(9))
     shares = gate(gate.mean + gate.deviation * noises).mean(1)
     shares = shares[shares > 0]  # without trifles
     assert len(shares) > 50
     assert shares.min() < 0.1
-    assert shares.max() > 0.8
+    assert shares.max() > 0.9
 
 
 def test_weights_that_are_missing_or_of_another_spectrum_are_named(tmp_path: Path) -> None:

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
 
 from stemprover.data.pairs import PairAudio, write_pair
 from stemprover.detection import Detection
 from stemprover.enhance import Enhancer
-from stemprover.errors import BaseMismatchError, TrainingError
+from stemprover.errors import BaseMismatchError, OptionError, TrainingError
+from stemprover.plugins import Plugin
 from stemprover.restoration.weights import load_base
 from stemprover.spectral.bands import band_centres_hz
 from stemprover.spectral.spec import SPEC
@@ -200,10 +202,17 @@ def test_base_then_adapter_then_vocoder_and_an_exact_resume(pairs: Path, recipe:
     assert not any(str(tmp_path) in path.read_text("utf-8") for path in further.rglob("*.json")), "no local paths"
     adapter = train_lora(pairs, tmp_path / "lora", whole, "bleed/drums", rank=2, recipe=recipe)
     assert (adapter / "adapter_model.safetensors").is_file()
+    with pytest.raises(OptionError, match="got --rank; leave out --rank"):
+        train_lora(pairs, tmp_path / "more", whole, "bleed/drums", rank=4, start=adapter, recipe=recipe)
+    weights = adapter / "adapter_model.safetensors"
+    with safe_open(weights, "pt") as file:
+        about = file.metadata()
+    save_file({key: value.half() for key, value in load_file(weights).items()}, weights, about)
     more = train_lora(pairs, tmp_path / "more", whole, "bleed/drums", start=adapter, recipe=recipe)
     before, after = (load_file(folder / "adapter_model.safetensors") for folder in (adapter, more))
     assert {key: value.shape for key, value in after.items()} == {key: value.shape for key, value in before.items()}
-    assert any(not torch.equal(value, before[key]) for key, value in after.items())
+    assert any(not torch.equal(value, before[key].float()) for key, value in after.items())
+    assert {value.dtype for value in after.values()} == {torch.float32}, "steps too small for half precision count"
     with pytest.raises(BaseMismatchError):
         train_lora(pairs, tmp_path / "other", further, "bleed/drums", start=adapter, recipe=recipe)
     vocoder = train_vocoder(pairs, tmp_path / "vocoder", base=whole, recipe=recipe)
@@ -223,6 +232,10 @@ def test_the_gate_learns_from_repairs_that_are_made_once(
     again = train_gate(pairs, tmp_path, count=2, recipe=recipe, overrides={"steps": 3})
     assert [path.stat().st_mtime_ns for path in made] == times
     assert not torch.equal(weights_of(load_gate(again)), weights_of(weights))
+    with monkeypatch.context() as patched:
+        patched.setattr(Plugin, "contents", property(lambda plugin: (plugin.name, plugin.version, ("retrained",))))
+        with pytest.raises(TrainingError, match=r"others of .*bleed"):
+            train_gate(pairs, tmp_path, count=2, recipe=recipe)
     monkeypatch.setattr("stemprover.training.gate_repairs.EVIDENCE", ("another cue",))
     with pytest.raises(TrainingError, match="others of evidence"):  # as for other steps and another temperature
         train_gate(pairs, tmp_path, count=2, recipe=recipe)

@@ -35,7 +35,7 @@ def weights_fingerprint(enhancer: Enhancer, settings: Settings) -> str:
     vocoder, _, option = settings.vocoder.partition(":")
     named = {choice.name for choice in settings.adapters} | {vocoder}
     plugins = sorted(
-        (plugin.name, plugin.version, sorted((plugin.manifest.files if plugin.manifest else {}).items()))
+        plugin.contents
         for plugin in enhancer.plugins
         if plugin.status == "ok" and (plugin.name in named or (settings.auto_detect and plugin.kind in REPAIRING))
     )

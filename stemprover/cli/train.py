@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import click
 
 from stemprover.cli.options import quieten_libraries
-from stemprover.errors import OptionError
 
 __all__ = ["train"]
 
@@ -103,11 +102,9 @@ def lora(
     """Train one adapter for one artifact."""
     from stemprover.training.runs import train_lora
 
-    if start is not None and (rank, alpha) != (None, None):
-        raise OptionError("--start without --rank and --alpha", "both", "leave them out: the adapter's own are kept")
-    folder, shape = _base_folder(base), (8 if rank is None else rank, 8.0 if alpha is None else alpha)
+    folder = _base_folder(base)
     with _training("lora", recipe) as run:
-        run.wrote(train_lora(pairs, out, folder, artifact, *shape, start, run.recipe, run.log, run.numbers))
+        run.wrote(train_lora(pairs, out, folder, artifact, rank, alpha, start, run.recipe, run.log, run.numbers))
 
 
 @train.command()

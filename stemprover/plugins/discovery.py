@@ -59,6 +59,12 @@ class Plugin:
             return self.folder
         return self.folder / weights.path if weights.path else None
 
+    @property
+    def contents(self) -> tuple[str, str, tuple[tuple[str, str], ...]]:
+        """What results by it depend on: name, version, and path and SHA-256 of each of its files."""
+        files = self.manifest.files if self.manifest is not None else {}
+        return self.name, self.version, tuple(sorted(files.items()))
+
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object of ``plugins list --json``."""
         keys = "name", "kind", "version", "status", "reason", "artifacts", "stems", "distribution", "license"

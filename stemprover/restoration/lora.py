@@ -111,6 +111,8 @@ def inject(model: nn.Module, name: str, config: LoraConfig) -> AdapterInfo:
 def learn_only(model: nn.Module, name: str) -> None:
     """Let an adapter that is in the model learn: only its weights get gradients, and only it is active.
 
+    They become float32: adapters may come in half precision, in which small steps would be lost.
+
     Raises
     ------
     AdapterError
@@ -120,6 +122,9 @@ def learn_only(model: nn.Module, name: str) -> None:
     use_adapters(model, {name: 1.0})
     for layer in lora_layers.adapted(model).values():
         layer.set_requires_grad(name, requires_grad=True)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
 
 
 def load_adapter(

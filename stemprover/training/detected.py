@@ -53,6 +53,7 @@ def detect_pairs(folder: Path, progress: Callable[[int], None] | None = None, jo
     TrainingError, OptionError
         If the folder holds no pairs, or no detectors are installed.
     """
+    _enhancer.cache_clear()  # other detectors may be installed since
     known = read_detections(folder)
     missing = [pair for pair in read_manifest(folder) if pair.id not in known]
     with (folder / DETECTIONS).open("a", encoding="utf-8") as file:

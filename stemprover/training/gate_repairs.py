@@ -223,13 +223,9 @@ def make_outcomes(enhancer: Enhancer, draws: Sequence[Draw], folder: Path, log: 
 
 def _made_with(enhancer: Enhancer) -> dict[str, str]:
     """What repairs depend on, and what is noted of them."""
-    plugins = {
-        plugin.name: f"{plugin.version} {sorted((plugin.manifest.files if plugin.manifest else {}).items())}"
-        for plugin in enhancer.plugins
-        if plugin.status == "ok" and plugin.kind in REPAIRING
-    }
+    plugins = [plugin for plugin in enhancer.plugins if plugin.status == "ok" and plugin.kind in REPAIRING]
     return {
-        **{name: hashlib.sha256(facts.encode()).hexdigest() for name, facts in plugins.items()},
+        **{plugin.name: hashlib.sha256(repr(plugin.contents).encode()).hexdigest() for plugin in plugins},
         "segments": f"at most {MAX_SEGMENT_S} s, {CONTEXT_S} s of context, window {WINDOW}",
         "base": enhancer.models.identity.sha256,
         "vocoder": folder_sha256(EMBEDDED_VOCODER),

@@ -15,6 +15,7 @@ from torch import nn
 from stemprover.data.library import open_libraries
 from stemprover.data.pairs import read_manifest
 from stemprover.enhance import Enhancer
+from stemprover.errors import OptionError
 from stemprover.plugins import base_identity
 from stemprover.restoration.lora import default_targets, inject, learn_only, load_adapter, save_adapter
 from stemprover.restoration.model import RestorationModel
@@ -84,18 +85,30 @@ def train_controlnet(
 
 
 def train_lora(
-    pairs: Path, out: Path, base: Path, artifact: str, rank: int = 8, alpha: float = 8.0, start: Path | None = None,
+    pairs: Path, out: Path, base: Path, artifact: str, rank: int | None = None, alpha: float | None = None,
+    start: Path | None = None,
     recipe: Path = RECIPES / "lora.yaml", log: Log | None = None, overrides: Mapping[str, Any] | None = None,
 ) -> Path:  # fmt: skip
     """Train one adapter for one artifact, from nothing or from the adapter in ``start``, whose rank and alpha it keeps.
+
+    Without ``start``, rank and alpha are 8 each if nothing is said.
 
     Returns
     -------
     Path
         A PEFT folder.
+
+    Raises
+    ------
+    OptionError
+        If rank or alpha are given beside ``start``.
     """
     from peft import LoraConfig
 
+    if start is not None and (rank, alpha) != (None, None):
+        got = " and ".join(name for name, value in (("--rank", rank), ("--alpha", alpha)) if value is not None)
+        raise OptionError("--start by itself: the adapter's own rank and alpha are kept", got, f"leave out {got}")
+    rank, alpha = 8 if rank is None else rank, 8.0 if alpha is None else alpha
     numbers = read_recipe(recipe, overrides)
     torch.manual_seed(numbers.seed)
     model = load_base(base)
@@ -105,9 +118,6 @@ def train_lora(
     else:
         load_adapter(model, start, "new", base_sha256=identity)
         learn_only(model, "new")
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.float()  # adapters may come in half precision
     facts = {
         "artifact": artifact,
         "base_sha256": identity,
