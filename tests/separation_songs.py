@@ -20,6 +20,7 @@ class Shares:
     name: str = "shares"
     stems: tuple[str, ...] = ("vocals", "instrumental")
     longest: int = 0
+    contents: str = "first"
 
     def separate(self, audio: torch.Tensor) -> Mapping[str, torch.Tensor]:
         self.longest = max(self.longest, audio.shape[-1])

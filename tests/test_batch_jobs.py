@@ -125,6 +125,32 @@ def test_a_folder_of_songs_is_one_job_per_song(tmp_path: Path) -> None:
     assert live.mixture == str(tmp_path / "songs/b/live/mix.flac")
 
 
+def test_songs_that_lie_in_one_folder_are_told_apart_by_their_titles(tmp_path: Path) -> None:
+    flat, clean = tmp_path / "flat", tmp_path / "clean"
+    for song in ("one", "Two more"):
+        for stem in ("Vocals", "Instrumental"):
+            sound(flat / f"1_{song}_({stem})_htdemucs.wav")
+    sound(flat / "Two more.wav")
+    plan = plan_jobs([str(flat)], Selection(output=str(clean)), overwrite=False)
+    assert [[Path(stem).name for stem in job.stems] for job in plan.jobs] == [
+        [f"1_{song}_({stem})_htdemucs.wav" for stem in ("Instrumental", "Vocals")] for song in ("one", "Two more")
+    ]
+    assert [job.mixture and Path(job.mixture).name for job in plan.jobs] == [None, "Two more.wav"]
+    results = [Path(target.audio) for job in plan.jobs for target in job.targets]
+    assert {path.parent for path in results} == {clean}, "their names differ"
+    assert len(set(results)) == 4
+    assert plan.is_batch
+    manifest = tmp_path / "list.csv"
+    manifest.write_text(f"input,output\n{flat},{clean}/again/\n")
+    plan = plan_jobs([], Selection(manifest=str(manifest)), overwrite=False)
+    assert len(plan.jobs) == 2
+    assert {Path(target.audio).parent for job in plan.jobs for target in job.targets} == {clean / "again"}
+    sound(flat / "drums.wav")
+    plan = plan_jobs([str(flat)], Selection(), overwrite=False)
+    assert not plan.jobs, "nobody knows whose drums these are"
+    assert "2 songs" in str(plan.failures[0].error)
+
+
 def test_audio_that_cannot_be_read_is_named_not_forgotten(tmp_path: Path) -> None:
     for name in ("vocals.wav", "drums.wav"):
         sound(tmp_path / "song" / name)

@@ -77,4 +77,4 @@ def test_songs_that_cannot_be_separated(tmp_path: Path) -> None:
     assert [job.song.name for job in jobs] == ["other.wav"]
     assert isinstance(failures[0].error, OutputError)
     assert "which exists" in str(failures[0].error)
-    assert len(plan_songs(twice[:1], Shares(), tmp_path, overwrite=True)[0]) == 1
+    assert len(plan_songs(twice[:1], Shares(), tmp_path, replaceable=True)[0]) == 1

@@ -14,6 +14,7 @@ from plugin_site import plugin_site as plugin_site
 from separation_songs import Shares, read, song
 from test_cli import run
 
+from stemprover.batch.claims import claimed
 from stemprover.errors import PluginError
 from stemprover.separation.embedded import EmbeddedSeparator
 
@@ -33,7 +34,7 @@ def test_separate_writes_a_stem_set_that_enhance_understands(
     code, out, err = run(capsys, "separate", str(mix), "--separator", "hpss", "-o", str(tmp_path / "stems"))
     assert (code, err) == (0, "")
     stems = tmp_path / "stems" / "groove"
-    assert sorted(path.name for path in stems.iterdir()) == ["drums.wav", "other.wav"]
+    assert sorted(path.name for path in stems.iterdir()) == [".stemprover", "drums.wav", "other.wav"]
     assert f"stemprover enhance {stems} --mixture {mix} --auto-detect" in out
     assert np.abs(read(stems / "drums.wav") + read(stems / "other.wav") - read(mix)).max() < 1e-6
     assert run(capsys, "separate", str(mix), "-o", str(tmp_path / "stems"))[0] == 2
@@ -51,7 +52,8 @@ def test_clean_separates_repairs_and_reports(tmp_path: Path, capsys: pytest.Capt
     code, out, err = run(capsys, "clean", str(mix), "-o", str(tmp_path / "clean"), *arguments)
     assert (code, err) == (0, "")
     folder = tmp_path / "clean" / "groove"
-    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.suffix != ".json"}
+    found |= {path.name for path in folder.glob("*.json")}
     assert found == {
         f"{stem}.{kind}" for stem in ("drums", "other") for kind in ("wav", "report.html", "report.json")
     } | {"separated/drums.wav", "separated/other.wav"}
@@ -129,6 +131,102 @@ def test_clean_refuses_options_before_it_separates(
     assert code == 2
     assert "a separator of several stems for --mixture-consistent, got shares, which makes vocals only" in err
     assert not Path(out).exists()
+
+
+class Counting(Shares):
+    """Remembers how many stretches it was given."""
+
+    calls: int = 0
+
+    def separate(self, audio: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        self.calls += 1
+        return super().separate(audio)
+
+
+@pytest.fixture
+def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
+    separator = Counting()
+    monkeypatch.setattr("stemprover.separation.choose.choose_separator", lambda name: separator)
+    return separator
+
+
+def test_songs_that_were_separated_are_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], counting: Counting
+) -> None:
+    songs = tmp_path / "songs"
+    songs.mkdir()
+    for name in ("a", "b"):
+        song(songs / f"{name}.wav", 1, 8_000)
+    (songs / "cover.jpg").touch()
+    run_again = ("separate", str(songs), "-o", str(tmp_path / "out"), "--resume")
+    assert run(capsys, *run_again)[0] == 0
+    assert counting.calls == 2
+    code, out, _ = run(capsys, *run_again)
+    assert (code, counting.calls, out.count("done before")) == (0, 2, 2)
+    assert run(capsys, *run_again[:-1])[0] == 1, "without --resume what is there is not touched"
+    song(songs / "b.wav", 1, 8_000, seed=1)
+    code, out, _ = run(capsys, *run_again)
+    assert (code, counting.calls, out.count("done before")) == (0, 3, 1)
+    share = 0.75 * read(songs / "b.wav")
+    np.testing.assert_allclose(read(tmp_path / "out" / "b" / "vocals.wav"), share, rtol=1e-6)
+    counting.contents = "second"
+    assert run(capsys, *run_again)[0] == 0
+    assert counting.calls == 5, "another separator makes other stems"
+    mine = tmp_path / "out" / "a" / "vocals.wav"
+    mine.write_bytes(b"edited")
+    code, _, err = run(capsys, *run_again)
+    assert code == 1
+    assert "a file that was changed since" in err
+    assert mine.read_bytes() == b"edited"
+
+
+def test_clean_goes_on_where_it_was_stopped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], counting: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mix, out = song(tmp_path / "song.wav", 1, 8_000), tmp_path / "out"
+    command = ("clean", str(mix), "-o", str(out), "--quality", "fast", "--device", "cpu", "--report", "none")
+
+    def stopped(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr("stemprover.enhance.Enhancer.enhance_set", stopped)
+        assert run(capsys, *command)[0] == 130
+    assert sorted(path.name for path in (out / "song").rglob("*.wav")) == ["instrumental.wav", "vocals.wav"]
+    assert counting.calls == 1
+    code, printed, err = run(capsys, *command, "--resume")
+    assert (code, err, counting.calls) == (0, "", 1), "its stems were there"
+    assert (out / "song" / "vocals.wav").is_file()
+    code, printed, _ = run(capsys, *command, "--resume")
+    assert (code, printed.strip()) == (0, f"{mix}: done before")
+    before = (out / "song" / "separated" / "vocals.wav").stat().st_mtime_ns
+    assert "done before" not in run(capsys, *command, "--resume", "--seed", "1")[1]
+    assert (out / "song" / "separated" / "vocals.wav").stat().st_mtime_ns == before
+    assert counting.calls == 1
+
+
+@pytest.mark.parametrize("command", ["separate", "clean"])
+def test_two_runs_on_one_song_are_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], counting: Counting, command: str
+) -> None:
+    mix, out = song(tmp_path / "song.wav", 1, 8_000), tmp_path / "out"
+    with claimed([str(out / "song" / "vocals.wav")], "another"):
+        code, _, err = run(capsys, command, str(mix), "-o", str(out), "--resume")
+    assert (code, counting.calls) == (2, 0)
+    assert "for this run alone" in err
+    assert not list(out.rglob("*.wav"))
+
+
+def test_songs_may_be_named_by_patterns(tmp_path: Path, capsys: pytest.CaptureFixture[str], counting: Counting) -> None:
+    for name in ("a1", "a2", "b1"):
+        song(tmp_path / f"{name}.wav", 1, 8_000)
+    (tmp_path / "empty").mkdir()
+    named = (str(tmp_path / "a*.wav"), str(tmp_path / "empty"), "s3://songs/c.wav")
+    code, _, err = run(capsys, "separate", *named, "-o", str(tmp_path / "out"))
+    assert (code, counting.calls) == (1, 2)
+    assert f"expected songs, got none in '{tmp_path / 'empty'}'" in err
+    assert "fetch them first" in err
+    assert sorted(path.parent.name for path in (tmp_path / "out").rglob("vocals.wav")) == ["a1", "a2"]
 
 
 @pytest.mark.parametrize("command", ["separate", "clean"])

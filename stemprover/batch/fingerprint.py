@@ -6,7 +6,6 @@ to repeat a million songs for it.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -21,8 +20,16 @@ from stemprover.plugins import REPAIRING, file_sha256, folder_sha256
 if TYPE_CHECKING:
     from stemprover.enhance import Enhancer
     from stemprover.enhanced import Settings
+    from stemprover.separation.base import HostedSeparator
 
-__all__ = ["Contents", "content_hashes", "job_fingerprint", "reference_versions", "weights_fingerprint"]
+__all__ = [
+    "Contents",
+    "content_hashes",
+    "job_fingerprint",
+    "reference_versions",
+    "separator_fingerprint",
+    "weights_fingerprint",
+]
 
 Contents = Mapping[str, tuple[str, str]]
 """Version (see :func:`stemprover.batch.places.version`) and SHA-256 of each input."""
@@ -45,6 +52,11 @@ def weights_fingerprint(enhancer: Enhancer, settings: Settings) -> str:
     return _digest(
         [__version__, list(models.identity), str(models.dtype), vocoder, weights, folder_sha256(EMBEDDED_GATE), plugins]
     )
+
+
+def separator_fingerprint(separator: HostedSeparator) -> str:
+    """Return a hash of the code's version, a separator's package or weights, and the stems that it makes."""
+    return _digest([__version__, separator.name, list(separator.stems), separator.contents])
 
 
 def content_hashes(inputs: tuple[str, ...], known: Contents, local: Callable[[str], Path]) -> Contents:
@@ -77,17 +89,16 @@ def reference_versions(reference: Path | None, stems: tuple[str, ...]) -> list[t
     return [(path.name, places.version(str(path))) for path in found if path.is_file()]
 
 
-def job_fingerprint(job: Job, contents: Contents, settings: Settings, weights: str, others: Mapping[str, Any]) -> str:
+def job_fingerprint(job: Job, contents: Contents, terms: Mapping[str, Any]) -> str:
     """Return the hash that says whether a result is the one that this run would make.
 
-    ``others`` are further options that change what is written.
+    ``terms`` are settings, weights and further options: all that changes what is written from the same inputs.
     """
     # Names matter, since they tell what a stem holds; where the files lie does not, beyond the folder's name.
     full = {place: PurePosixPath(places.absolute(place)) for place in job.inputs}
     named = [[full[place].parent.name, full[place].name, contents[place][1]] for place in job.inputs]
     outputs = [[PurePosixPath(target.audio).suffix, sorted(target.reports)] for target in job.targets]
-    options = dataclasses.asdict(settings)
-    return _digest([weights, named, bool(job.mixture), job.stem_class, outputs, options, dict(others)])
+    return _digest([named, bool(job.mixture), job.stem_class, outputs, dict(terms)])
 
 
 def _digest(data: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import dataclasses
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from stemprover.batch import places
 from stemprover.batch.jobs import Failure, Source
 from stemprover.errors import AudioError, OptionError, StemProverError, StemSetError
-from stemprover.stems import is_audio_name
+from stemprover.stems import is_audio_name, songs_by_title
 
 __all__ = ["COLUMNS", "find_sources", "read_manifest"]
 
@@ -24,7 +25,8 @@ def find_sources(
 ) -> tuple[list[Source], list[Failure]]:
     """Look up every input; nothing is opened.
 
-    A folder with audio in it is one stem set; otherwise its sub-folders are looked through. Patterns are resolved here
+    A folder with audio in it is one stem set, or one for each song if their titles are in the names of all files
+    (``title_(Vocals)_model.wav``); otherwise its sub-folders are looked through. Patterns are resolved here
     when the shell did not: ``'songs/**/*.flac'``.
 
     Parameters
@@ -62,7 +64,10 @@ def find_sources(
 def _expand(source: Source, skip_suffix: str) -> Iterable[Source]:
     place = source.place
     if source.output is not None or source.mixture is not None or source.stem is not None:
-        return (source,)  # a row that says more than where: one input as it stands
+        if source.mixture is not None or source.stem is not None or not places.is_folder(place):
+            return (source,)  # a row that says more than where: one input as it stands
+        titles = songs_by_title(_audio_names(place, skip_suffix))
+        return [dataclasses.replace(source, title=title) for title in titles]
     if not places.exists(place) and any(sign in place for sign in "*?["):
         return _matches(place, skip_suffix)
     if places.is_folder(place):
@@ -78,7 +83,8 @@ def _matches(pattern: str, skip_suffix: str) -> list[Source]:
     for hit in hits:
         if hit.rstrip("/") in folders:
             with contextlib.suppress(StemSetError):  # no audio in it
-                found.extend(Source(inside.place) for inside in _sets_in(hit.rstrip("/"), skip_suffix))
+                inside = _sets_in(hit.rstrip("/"), skip_suffix)
+                found.extend(Source(one.place, title=one.title) for one in inside)
         elif is_audio_name(places.name_of(hit), skip_suffix) and places.parent_of(hit) not in folders:
             found.append(Source(hit))
     if not found:
@@ -88,8 +94,8 @@ def _matches(pattern: str, skip_suffix: str) -> list[Source]:
 
 def _sets_in(folder: str, skip_suffix: str) -> list[Source]:
     """The folder itself if it holds audio, else the nearest folders below it that do."""
-    if any(is_audio_name(name, skip_suffix) for name in places.file_names(folder)):
-        return [Source(folder)]
+    if names := _audio_names(folder, skip_suffix):
+        return _songs(folder, "", names)
     found = list(_below(folder, "", skip_suffix))
     if not found:
         fix = "check the path; a folder of stems, or folders of stems below it"
@@ -102,10 +108,18 @@ def _below(folder: str, way: str, skip_suffix: str) -> Iterator[Source]:
         if name.startswith("."):
             continue
         child, path = places.join(folder, name), f"{way}/{name}".lstrip("/")
-        if any(is_audio_name(file, skip_suffix) for file in places.file_names(child)):
-            yield Source(child, path)
+        if names := _audio_names(child, skip_suffix):
+            yield from _songs(child, path, names)
         else:
             yield from _below(child, path, skip_suffix)
+
+
+def _audio_names(folder: str, skip_suffix: str) -> list[Path]:
+    return [Path(name) for name in places.file_names(folder) if is_audio_name(name, skip_suffix)]
+
+
+def _songs(folder: str, below: str, names: Sequence[Path]) -> list[Source]:
+    return [Source(folder, below, title=title) for title in songs_by_title(names)]
 
 
 def read_manifest(place: str) -> Iterator[Source]:

@@ -27,6 +27,9 @@ class Source:
         For a folder that was found in the one that the user named: its path below that.
     output, mixture, stem : str or None
         What a manifest says about this input; it comes before the options.
+    title : str
+        For a folder with the stems of several songs: the one that is meant; see
+        :func:`~stemprover.stems.songs_by_title`.
     """
 
     place: str
@@ -34,6 +37,7 @@ class Source:
     output: str | None = None
     mixture: str | None = None
     stem: str | None = None
+    title: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

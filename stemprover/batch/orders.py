@@ -5,7 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from stemprover.batch.fingerprint import reference_versions
+from stemprover.batch.jobs import Job
+from stemprover.batch.records import Keeping
 from stemprover.enhance import Enhancer
 from stemprover.enhanced import Settings
 
@@ -64,6 +68,20 @@ class Order:
     overwrite: bool = False
     resume: bool = False
     record: bool = False
+
+    @property
+    def keeping(self) -> Keeping:
+        """How the run treats what is there already."""
+        return Keeping(self.run, self.record, self.resume, self.overwrite)
+
+    def terms(self, job: Job) -> dict[str, Any]:
+        """Return what results depend on besides the inputs."""
+        return {
+            "settings": dataclasses.asdict(self.settings),
+            "weights": self.weights,
+            "reference": reference_versions(self.reference, job.stems),
+            "align": self.align,
+        }
 
     def everywhere(self) -> Order:
         """Return the order with local files that mean the same in every working folder, for workers elsewhere."""

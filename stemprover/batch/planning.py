@@ -11,7 +11,7 @@ from stemprover.batch.inputs import find_sources
 from stemprover.batch.jobs import Failure, Job, Source
 from stemprover.batch.naming import DEFAULT_SUFFIX, Naming
 from stemprover.errors import AudioError, OptionError, OutputError, StemSetError
-from stemprover.stems import check_output_name, is_audio_name, is_unread_audio, members
+from stemprover.stems import check_output_name, is_audio_name, is_unread_audio, members, songs_by_title
 
 __all__ = ["Plan", "Selection", "plan_jobs"]
 
@@ -51,6 +51,11 @@ class Plan:
     failures: tuple[Failure, ...]
     is_batch: bool
 
+    @property
+    def places(self) -> int:
+        """Number of different files and folders that were looked up; several songs in one folder are one."""
+        return _places((*(job.source for job in self.jobs), *(failure.source for failure in self.failures)))
+
 
 def plan_jobs(inputs: Sequence[str], selection: Selection, overwrite: bool | None, resume: bool = False) -> Plan:
     """Find every input and pair each of its stems with its output; no audio is opened.
@@ -74,7 +79,8 @@ def plan_jobs(inputs: Sequence[str], selection: Selection, overwrite: bool | Non
     skip = selection.suffix or DEFAULT_SUFFIX
     sources, failures = find_sources(inputs, selection.manifest, skip)
     count = len(sources) + len(failures)
-    naming = Naming(selection.output, selection.suffix, selection.report, selection.plot, count)
+    given = _places((*sources, *(failure.source for failure in failures)))
+    naming = Naming(selection.output, selection.suffix, selection.report, selection.plot, given)
     jobs: list[Job] = []
     for source in sources:
         try:
@@ -86,11 +92,15 @@ def plan_jobs(inputs: Sequence[str], selection: Selection, overwrite: bool | Non
     return Plan(tuple(jobs), tuple(failures), selection.manifest is not None or count > 1)
 
 
+def _places(sources: Iterable[Source]) -> int:
+    return len({source.place for source in sources})
+
+
 def _job(source: Source, selection: Selection, naming: Naming, skip_suffix: str) -> Job:
     mixture = selection.mixture if source.mixture is None else source.mixture
     stem_class = selection.stem if source.stem is None else source.stem
     is_set = places.is_folder(source.place)
-    stems, mixture = _members(source.place, mixture, skip_suffix) if is_set else ([source.place], mixture)
+    stems, mixture = _members(source, mixture, skip_suffix) if is_set else ([source.place], mixture)
     if stem_class is not None and len(stems) > 1:
         raise StemSetError("one stem for --stem", f"{len(stems)} stems", "leave --stem out; file names tell")
     targets = tuple(naming.target(source, stem, len(stems), is_set) for stem in stems)
@@ -98,9 +108,12 @@ def _job(source: Source, selection: Selection, naming: Naming, skip_suffix: str)
     return Job(source, tuple(stems), targets, mixture, stem_class, left_out)
 
 
-def _members(folder: str, mixture: str | None, skip_suffix: str) -> tuple[list[str], str | None]:
-    """Stems and mixture among the files of a folder."""
+def _members(source: Source, mixture: str | None, skip_suffix: str) -> tuple[list[str], str | None]:
+    """Stems and mixture of one song among the files of a folder."""
+    folder = source.place
     names = [name for name in places.file_names(folder) if is_audio_name(name, skip_suffix)]
+    if source.title:
+        names = [path.name for path in songs_by_title(list(map(Path, names)))[source.title]]
     if places.is_remote(folder):
         # Names tell more with the folder's, which songs are often called like.
         named = [Path(places.name_of(folder), name) for name in names if places.join(folder, name) != mixture]

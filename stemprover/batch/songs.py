@@ -1,22 +1,36 @@
-"""Songs to stems, and songs to clean stems."""
+"""Songs to stems, and songs to clean stems.
+
+Each of the two is a job of its own, claimed and recorded as those of ``enhance`` are: what a killed run left is done
+again, what it had finished is not, and stems that were separated before only need to be repaired.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 
-from stemprover.batch.jobs import Failure, Source, Target
+from stemprover.batch import places
+from stemprover.batch.claims import claimed
+from stemprover.batch.fingerprint import separator_fingerprint, weights_fingerprint
+from stemprover.batch.jobs import Failure, Job, Source, Target
+from stemprover.batch.records import Keeping, Record
+from stemprover.batch.reports import write_reports
+from stemprover.batch.staging import LocalFiles
 from stemprover.enhance import Enhanced, Enhancer, Settings
-from stemprover.errors import OptionError, OutputError, StemProverError
+from stemprover.errors import AudioError, OptionError, OutputError, StemProverError
 from stemprover.progress import Progress
-from stemprover.separation.base import Separator
+from stemprover.separation.base import HostedSeparator, Separator
 from stemprover.separation.songs import separate_song, stem_paths
-from stemprover.stems import StemSet
+from stemprover.stems import StemSet, is_audio_name
 
-__all__ = ["SEPARATED", "SongJob", "check_cleaning", "clean_song", "plan_songs"]
+__all__ = ["SEPARATED", "Cleaning", "Separation", "SongJob", "find_songs", "plan_songs"]
+
+ResultT = TypeVar("ResultT")
 
 SEPARATED = "separated"
 """Folder beside clean stems that holds them as the separator made them."""
@@ -44,6 +58,38 @@ class SongJob:
         """All files of this song."""
         return (*self.separated.values(), *(Path(file) for target in self.targets.values() for file in target.files))
 
+    @property
+    def separation(self) -> Job:
+        """Taking it apart."""
+        targets = tuple(Target(str(path), {}) for path in self.separated.values())
+        return Job(Source(str(self.song)), (str(self.song),), targets)
+
+    @property
+    def cleaning(self) -> Job:
+        """The way from the song to its clean stems."""
+        return Job(Source(str(self.song)), (str(self.song),), tuple(self.targets.values()))
+
+
+def find_songs(named: Sequence[str]) -> tuple[list[Path], list[Failure]]:
+    """Look up files, the audio files of folders, and patterns that the shell left alone; each song once, in order."""
+    found: dict[Path, None] = {}
+    failures: list[Failure] = []
+    for place in named:
+        inside = None
+        if places.is_remote(place):
+            error = AudioError("songs on this machine", f"'{place}'", "fetch them first; enhance reads URLs")
+            failures.append(Failure(Source(place), error))
+            continue
+        if places.is_folder(place):
+            inside = [places.join(place, name) for name in places.file_names(place)]
+        elif not places.exists(place) and any(sign in place for sign in "*?["):
+            inside = places.matching(place)
+        songs = [place] if inside is None else [song for song in inside if is_audio_name(places.name_of(song))]
+        if not songs:
+            failures.append(Failure(Source(place), AudioError("songs", f"none in '{place}'", "check the path")))
+        found |= dict.fromkeys(map(Path, songs))
+    return list(found), failures
+
 
 def plan_songs(
     songs: Sequence[Path],
@@ -52,7 +98,7 @@ def plan_songs(
     *,
     clean: bool = False,
     reports: Sequence[str] = (),
-    overwrite: bool = False,
+    replaceable: bool = False,
 ) -> tuple[tuple[SongJob, ...], tuple[Failure, ...]]:
     """Settle all outputs before any work starts: ``FOLDER/SONG/STEM.wav``.
 
@@ -70,8 +116,8 @@ def plan_songs(
         Whether stems are repaired, too; what the separator made then goes to ``FOLDER/SONG/separated/``.
     reports : sequence of str
         ``json`` and ``html`` reports of clean stems.
-    overwrite : bool
-        Whether files may be replaced.
+    replaceable : bool
+        Files that are there may be replaced, or it is settled song by song whether they may.
 
     Returns
     -------
@@ -86,7 +132,7 @@ def plan_songs(
                 got = f"'{jobs[song.stem].song}' and '{song}'"
                 raise OptionError("songs with different names", got, "run them with a different -o each")
             job = _planned(song, separator, folder, clean, reports)
-            _check_files(job, inputs, overwrite)
+            _check_files(job, inputs, replaceable)
             jobs[song.stem] = job
         except StemProverError as error:
             failures.append(Failure(Source(str(song)), error))
@@ -105,22 +151,125 @@ def _planned(song: Path, separator: Separator, folder: Path, clean: bool, report
     return SongJob(song, paths, targets)
 
 
-def _check_files(job: SongJob, inputs: Set[Path], overwrite: bool) -> None:
+def _check_files(job: SongJob, inputs: Set[Path], replaceable: bool) -> None:
     for path in job.files:
         if path.resolve() in inputs:
             raise OutputError("an output that is not an input", f"'{path}'", "choose another -o")
-        if path.is_dir() or (path.exists() and not overwrite):
-            raise OutputError("a new file", f"'{path}', which exists", "use --overwrite or another -o")
+        if path.is_dir() or (path.exists() and not replaceable):
+            raise OutputError("a new file", f"'{path}', which exists", "use --overwrite, --resume or another -o")
 
 
-def check_cleaning(separator: Separator, enhancer: Enhancer, settings: Settings) -> None:
-    """Check what repairs of separated stems need: what would fail after every separation fails here.
+class Separation:
+    """Takes songs apart.
+
+    Parameters
+    ----------
+    separator : HostedSeparator
+    device : torch.device
+    keeping : Keeping
+    """
+
+    def __init__(self, separator: HostedSeparator, device: torch.device, keeping: Keeping) -> None:
+        self.separator, self.keeping = separator, keeping
+        self._device = device
+        self.terms = {"separator": separator_fingerprint(separator)}
+
+    def over(self, job: SongJob, progress: Progress) -> bool:
+        """Separate one song; returns False if an earlier run had done it.
+
+        Raises
+        ------
+        StemProverError
+            The song cannot be used, or an output cannot be written.
+        """
+
+        def separate(overwrite: bool) -> tuple[bool, bool]:
+            separate_song(job.song, self.separator, job.separated, device=self._device, overwrite=overwrite,
+                          progress=progress)  # fmt: skip
+            return True, True
+
+        return _once(job.separation, self.keeping, self.terms, separate) or False
+
+
+class Cleaning:
+    """Takes songs apart and repairs their stems together, each seeing the others and the song.
+
+    Parameters
+    ----------
+    separation : Separation
+    enhancer : Enhancer
+    settings : Settings
 
     Raises
     ------
     StemProverError
-        Settings are bad, do not suit the separator, or networks or detectors cannot be loaded.
+        Settings are bad, do not suit the separator, or networks or detectors cannot be loaded: what would fail after
+        every separation fails here.
     """
+
+    def __init__(self, separation: Separation, enhancer: Enhancer, settings: Settings) -> None:
+        _check(separation.separator, enhancer, settings)
+        self._separation, self._enhancer, self._settings = separation, enhancer, settings
+        weights = weights_fingerprint(enhancer, settings)
+        self._terms = {**separation.terms, "settings": dataclasses.asdict(settings), "weights": weights}
+
+    def over(self, job: SongJob, progress: Progress) -> tuple[Enhanced, ...] | None:
+        """Separate one song, repair its stems and write their reports; returns None if an earlier run had done it.
+
+        Raises
+        ------
+        StemProverError
+            The song cannot be used, or an output cannot be written.
+        """
+
+        def clean(overwrite: bool) -> tuple[tuple[Enhanced, ...], bool]:
+            self._separation.over(job, progress)
+            with StemSet.open(list(job.separated.values()), mixture=job.song) as stems:
+                results = self._enhancer.enhance_set(
+                    stems,
+                    self._settings,
+                    outputs=[Path(target.audio) for target in job.targets.values()],
+                    overwrite=overwrite,
+                    progress=progress,
+                )
+                for enhanced, target in zip(results, job.targets.values(), strict=True):
+                    write_reports(enhanced, {kind: Path(place) for kind, place in target.reports.items()})
+            return results, not any(enhanced.to_dict()["faults"] for enhanced in results)
+
+        return _once(job.cleaning, self._separation.keeping, self._terms, clean)
+
+
+def _once(
+    job: Job, keeping: Keeping, terms: Mapping[str, Any], work: Callable[[bool], tuple[ResultT, bool]]
+) -> ResultT | None:
+    """Claim a job and do it unless it is done.
+
+    Parameters
+    ----------
+    job : Job
+    keeping : Keeping
+    terms : Mapping
+        See :class:`~stemprover.batch.records.Record`.
+    work : callable
+        Is told whether outputs may be replaced; returns the result, and whether no later run could do better.
+    """
+    with contextlib.ExitStack() as stack:
+        local = LocalFiles(stack)
+        song = Path(job.source.place)
+        if not song.is_file():
+            raise AudioError("a song", f"nothing at '{song}'", "check the path")
+        stack.enter_context(claimed([target.audio for target in job.targets], keeping.run))
+        record = Record(job, keeping, terms, local)
+        if record.is_done:
+            return None
+        with record.kept_if_nothing_happens():
+            result, is_final = work(record.begin())
+        if is_final:
+            record.finish({place: Path(place) for target in job.targets for place in target.files})
+    return result
+
+
+def _check(separator: Separator, enhancer: Enhancer, settings: Settings) -> None:
     settings.check()
     if settings.mixture_consistent and len(separator.stems) < 2:
         got = f"{separator.name}, which makes {', '.join(separator.stems)} only"
@@ -128,30 +277,3 @@ def check_cleaning(separator: Separator, enhancer: Enhancer, settings: Settings)
     enhancer.load_detectors()
     enhancer.models.vocoder(settings.vocoder, enhancer.plugins, enhancer.runner)
     _ = enhancer.models.pipeline  # loaded when it is asked for
-
-
-def clean_song(
-    job: SongJob,
-    separator: Separator,
-    enhancer: Enhancer,
-    settings: Settings,
-    *,
-    device: torch.device,
-    overwrite: bool = False,
-    progress: Progress | None = None,
-) -> tuple[StemSet, tuple[Enhanced, ...]]:
-    """Separate a song and repair its stems together, each seeing the others and the song.
-
-    Returns
-    -------
-    tuple of (StemSet, tuple of Enhanced)
-        The separated stems, still open for reports, and what became of each; close the set when done.
-    """
-    separate_song(job.song, separator, job.separated, device=device, overwrite=overwrite, progress=progress)
-    stems = StemSet.open(list(job.separated.values()), mixture=job.song)
-    try:
-        outputs = [Path(target.audio) for target in job.targets.values()]
-        return stems, enhancer.enhance_set(stems, settings, outputs=outputs, overwrite=overwrite, progress=progress)
-    except BaseException:
-        stems.close()
-        raise

@@ -53,7 +53,7 @@ def process(job: Job, order: Order, borrow: Borrow, progress: Progress) -> Outco
             results = _repair(job, order, local, borrow, progress, overwrite=False)
             return Outcome(job.source, "done", results, seconds=time.perf_counter() - begin)
         stack.enter_context(claimed([target.audio for target in job.targets], order.run))
-        record = Record(job, order, local)
+        record = Record(job, order.keeping, order.terms(job) if order.record else {}, local)
         if record.is_done:
             seconds = time.perf_counter() - begin
             return Outcome(job.source, "done" if record.is_repeated else "resumed", seconds=seconds)

@@ -12,7 +12,7 @@ import click
 
 from stemprover.batch.naming import REPORTS
 from stemprover.cli.options import QUALITIES, device_options, quieten_libraries
-from stemprover.cli.separate import note_stand_in, separator_option
+from stemprover.cli.separate import note_stand_in, resume_option, separator_option, song_keeping, songs_argument
 
 if TYPE_CHECKING:
     from stemprover.batch.songs import SongJob
@@ -24,7 +24,7 @@ _PATHS = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("songs", metavar="SONG...", nargs=-1, required=True, type=_PATHS)
+@songs_argument
 @separator_option
 @click.option("-o", "--output", type=_PATHS, default=Path("clean"), show_default=True, help="Folder for the stems.")
 @click.option("--mixture-consistent", is_flag=True, help="Make the stems sum to the song.")
@@ -39,13 +39,14 @@ _PATHS = click.Path(path_type=Path)
 @device_options
 @click.option("--report", type=click.Choice(tuple(REPORTS)), default="html", show_default=True)
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@resume_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per stem.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @click.pass_context
 def clean(
     context: click.Context,
     *,
-    songs: tuple[Path, ...],
+    songs: tuple[str, ...],
     separator: str,
     output: Path,
     mixture_consistent: bool,
@@ -57,18 +58,18 @@ def clean(
     dtype: str,
     report: str,
     overwrite: bool,
+    resume: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
     """Take songs apart and repair the stems together: separate and enhance in one go.
 
-    Each song gets a folder OUTPUT/SONG with its clean stems and their reports; what the separator made is kept in
-    OUTPUT/SONG/separated.
+    SONG is an audio file, a folder of songs, or a quoted pattern. Each song gets a folder OUTPUT/SONG with its clean
+    stems and their reports; what the separator made is kept in OUTPUT/SONG/separated.
     """
     quieten_libraries()
     from stemprover.batch.local import run_jobs
-    from stemprover.batch.reports import write_reports
-    from stemprover.batch.songs import check_cleaning, clean_song, plan_songs
+    from stemprover.batch.songs import Cleaning, Separation, find_songs, plan_songs
     from stemprover.cli.failures import SongFailures
     from stemprover.cli.progress import ProgressDisplay
     from stemprover.enhance import Enhancer, Settings
@@ -83,35 +84,31 @@ def clean(
         mixture_consistent=mixture_consistent,
     )
     chosen, enhancer = choose_separator(separator), Enhancer.from_pretrained(device=device, dtype=dtype)
-    check_cleaning(chosen, enhancer, settings)
+    separation = Separation(chosen, enhancer.models.device, song_keeping(resume, overwrite))
+    cleaning = Cleaning(separation, enhancer, settings)
     if not quiet:
         note_stand_in(chosen)
-    jobs, unplanned = plan_songs(songs, chosen, output, clean=True, reports=REPORTS[report], overwrite=overwrite)
+    files, missing = find_songs(songs)
+    jobs, unplanned = plan_songs(
+        files, chosen, output, clean=True, reports=REPORTS[report], replaceable=overwrite or resume
+    )
     with (
-        SongFailures(output, len(songs)) as failures,
+        SongFailures(output, len(files) + len(missing)) as failures,
         ProgressDisplay(sys.stderr.isatty() and not quiet and not as_json, len(jobs)) as display,
     ):
-        failures.planned(unplanned)
+        failures.planned((*missing, *unplanned))
 
-        def work(job: SongJob) -> tuple[Enhanced, ...]:
-            progress = display.file(job.song.name)
-            place = enhancer.models.device
-            try:
-                stems, results = clean_song(
-                    job, chosen, enhancer, settings, device=place, overwrite=overwrite, progress=progress
-                )
-                with stems:
-                    for enhanced, target in zip(results, job.targets.values(), strict=True):
-                        write_reports(enhanced, {kind: Path(place) for kind, place in target.reports.items()})
-                return results
-            finally:
-                display.file_done(progress)
+        def work(job: SongJob) -> tuple[Enhanced, ...] | None:
+            with display.job(job.song.name) as progress:
+                return cleaning.over(job, progress)
 
         for job, results in run_jobs(jobs, work, 1, display.cancelled):
             if isinstance(results, Exception):
                 failures.add(job.song, results)
-            elif not quiet:
+            elif results is not None and not quiet:
                 _print(job, [one.to_dict() for one in results], as_json)
+            elif not (quiet or as_json):
+                click.echo(f"{job.song}: done before")
     context.exit(failures.exit_code)
 
 

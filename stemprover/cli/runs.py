@@ -114,8 +114,8 @@ class Run:
         self._list(place, plan, tally)
 
     def _list(self, place: str, plan: Plan, tally: Tally) -> None:
-        selection, count = self.selection, len(plan.jobs) + len(plan.failures)
-        naming = Naming(selection.output, selection.suffix, selection.report, selection.plot, count)
+        selection = self.selection
+        naming = Naming(selection.output, selection.suffix, selection.report, selection.plot, plan.places)
         failed = []
         for outcome in tally.failed:
             with contextlib.suppress(StemProverError):  # nobody knows whether it is a folder

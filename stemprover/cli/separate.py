@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,66 +12,75 @@ import click
 from stemprover.cli.options import DEVICES, quieten_libraries
 
 if TYPE_CHECKING:
+    from stemprover.batch.records import Keeping
     from stemprover.separation.base import Separator
 
-__all__ = ["note_stand_in", "separate", "separator_option"]
+__all__ = ["note_stand_in", "resume_option", "separate", "separator_option", "song_keeping", "songs_argument"]
 
 _PATHS = click.Path(path_type=Path)
+
+songs_argument = click.argument("songs", metavar="SONG...", nargs=-1, required=True, type=click.Path())
+resume_option = click.option(
+    "--resume", is_flag=True, help="Leave out what was done before with the same songs, settings and weights."
+)
 separator_option = click.option(
     "--separator", default="light", show_default=True, help="The host's own, or a plugin's: see 'plugins list'."
 )
 
 
 @click.command()
-@click.argument("songs", metavar="SONG...", nargs=-1, required=True, type=_PATHS)
+@songs_argument
 @separator_option
 @click.option("-o", "--output", type=_PATHS, default=Path("stems"), show_default=True, help="Folder for the stems.")
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@resume_option
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @click.pass_context
 def separate(
     context: click.Context,
     *,
-    songs: tuple[Path, ...],
+    songs: tuple[str, ...],
     separator: str,
     output: Path,
     device: str,
     overwrite: bool,
+    resume: bool,
     quiet: bool,
 ) -> None:
-    """Take songs apart; each gets a folder OUTPUT/SONG with a file per stem (32-bit float WAV), ready for enhance."""
+    """Take songs apart; each gets a folder OUTPUT/SONG with a file per stem (32-bit float WAV), ready for enhance.
+
+    SONG is an audio file, a folder of songs, or a quoted pattern.
+    """
     quieten_libraries()
     from stemprover.batch.local import run_jobs
-    from stemprover.batch.songs import SongJob, plan_songs
+    from stemprover.batch.songs import Separation, SongJob, find_songs, plan_songs
     from stemprover.cli.failures import SongFailures
     from stemprover.cli.progress import ProgressDisplay
     from stemprover.models import pick_device
     from stemprover.separation.choose import choose_separator
-    from stemprover.separation.songs import separate_song
 
-    chosen, place = choose_separator(separator), pick_device(device)
+    chosen = choose_separator(separator)
+    separation = Separation(chosen, pick_device(device), song_keeping(resume, overwrite))
     if not quiet:
         note_stand_in(chosen)
-    jobs, unplanned = plan_songs(songs, chosen, output, overwrite=overwrite)
+    files, missing = find_songs(songs)
+    jobs, unplanned = plan_songs(files, chosen, output, replaceable=overwrite or resume)
     with (
-        SongFailures(output, len(songs)) as failures,
+        SongFailures(output, len(files) + len(missing)) as failures,
         ProgressDisplay(sys.stderr.isatty() and not quiet, len(jobs)) as display,
     ):
-        failures.planned(unplanned)
+        failures.planned((*missing, *unplanned))
 
-        def work(job: SongJob) -> None:
-            progress = display.file(job.song.name)
-            try:
-                separate_song(job.song, chosen, job.separated, device=place, overwrite=overwrite, progress=progress)
-            finally:
-                display.file_done(progress)
+        def work(job: SongJob) -> bool:
+            with display.job(job.song.name) as progress:
+                return separation.over(job, progress)
 
-        for job, error in run_jobs(jobs, work, 1, display.cancelled):
-            if error is not None:
-                failures.add(job.song, error)
+        for job, done in run_jobs(jobs, work, 1, display.cancelled):
+            if isinstance(done, Exception):
+                failures.add(job.song, done)
             elif not quiet:
-                _print(job.song, tuple(job.separated.values()))
+                _print(job.song, tuple(job.separated.values()), done)
     context.exit(failures.exit_code)
 
 
@@ -84,8 +94,18 @@ def note_stand_in(separator: Separator) -> None:
         click.echo(f"stemprover: {what}; 'stemprover plugins search separator' finds others", err=True)
 
 
-def _print(song: Path, stems: tuple[Path, ...]) -> None:
+def song_keeping(resume: bool, overwrite: bool) -> Keeping:
+    """How a run over songs treats what is there: songs take minutes, hence it always records what it has done."""
+    from stemprover.batch.records import Keeping
+
+    return Keeping(secrets.token_hex(8), True, resume, overwrite)
+
+
+def _print(song: Path, stems: tuple[Path, ...], done: bool) -> None:
     """Name the files, and the command that comes next."""
+    if not done:
+        click.echo(f"{song}: done before")
+        return
     click.echo(f"{song}: {len(stems)} stems")
     for path in stems:
         click.echo(f"  wrote  {path}")

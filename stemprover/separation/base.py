@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-__all__ = ["Separator"]
+__all__ = ["HostedSeparator", "Separator"]
 
 
 @runtime_checkable
@@ -47,4 +47,13 @@ class Separator(Protocol):
             Exactly the names of :attr:`stems`, each float32 ``[2, samples]`` on the device of ``audio``, aligned with
             it to the sample and at its level.
         """
+        ...
+
+
+class HostedSeparator(Separator, Protocol):
+    """A separator as the host hands it out."""
+
+    @property
+    def contents(self) -> object:
+        """What its results depend on, in terms of JSON: hashes of its package or its weights."""
         ...

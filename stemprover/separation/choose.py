@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from stemprover.errors import OptionError, PluginError
 from stemprover.plugins import Plugin, PluginRunner, installed
-from stemprover.separation.base import Separator
+from stemprover.separation.base import HostedSeparator
 from stemprover.separation.embedded import EmbeddedSeparator
 from stemprover.separation.guarded import GuardedSeparator
 
 __all__ = ["choose_separator"]
 
 
-def choose_separator(name: str, plugins: Sequence[Plugin] | None = None) -> Separator:
+def choose_separator(name: str, plugins: Sequence[Plugin] | None = None) -> HostedSeparator:
     """Return a separator by name; the code of separator plugins is loaded for other names than the host's only.
 
     What a plugin makes is handed out behind a guard: see :mod:`stemprover.separation.guarded`.
@@ -34,7 +34,9 @@ def choose_separator(name: str, plugins: Sequence[Plugin] | None = None) -> Sepa
     runner = PluginRunner(named or known)
     found = runner.separators()
     if name in found:
-        return GuardedSeparator(found[name], name, runner, fetches=_fetches(runner.owner(found[name]), known))
+        owner = next(plugin for plugin in known if plugin.name == runner.owner(found[name]))
+        fetches = owner.manifest is not None and owner.manifest.download_size_mb > 0
+        return GuardedSeparator(found[name], name, runner, owner.contents, fetches)
     for fault in runner.faults:
         if fault.name == name:
             fix = f"see 'stemprover plugins info {name}'; --separator light needs nothing"
@@ -45,8 +47,3 @@ def choose_separator(name: str, plugins: Sequence[Plugin] | None = None) -> Sepa
     names = ", ".join([embedded.name, *sorted(found)])
     fix = "choose one of these, or see 'stemprover plugins search separator'"
     raise OptionError(f"a separator that is installed ({names})", f"'{name}'", fix)
-
-
-def _fetches(owner: str, plugins: Sequence[Plugin]) -> bool:
-    """Tell whether a plugin says that it downloads something when it is first used."""
-    return any(plugin.manifest.download_size_mb > 0 for plugin in plugins if plugin.manifest and plugin.name == owner)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stemprover.plugins import folder_sha256
 from stemprover.separation.hpss import HPSS_STEMS, split_percussive
 from stemprover.separation.inference import separate
 from stemprover.separation.layout import STEMS
@@ -48,6 +49,11 @@ class EmbeddedSeparator:
     def is_stand_in(self) -> bool:
         """Whether median filters stand in for the network, because its weights are not there."""
         return self._folder is None
+
+    @property
+    def contents(self) -> str:
+        """SHA-256 of its weights; empty without."""
+        return "" if self._folder is None else folder_sha256(self._folder)
 
     @torch.inference_mode()
     def separate(self, audio: Tensor) -> Mapping[str, Tensor]:

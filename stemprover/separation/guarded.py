@@ -31,6 +31,8 @@ class GuardedSeparator:
         What the user calls it.
     runner : PluginRunner
         The one that made it.
+    contents : object
+        See :class:`~stemprover.separation.base.HostedSeparator`.
     fetches : bool
         Whether the first call may download weights.
 
@@ -40,8 +42,9 @@ class GuardedSeparator:
         It is no separator, or fails when it is asked for its name, stems or rate.
     """
 
-    def __init__(self, made: Any, name: str, runner: PluginRunner, fetches: bool = False) -> None:
+    def __init__(self, made: Any, name: str, runner: PluginRunner, contents: object, fetches: bool = False) -> None:
         self._made, self._runner, self._plugin = made, runner, runner.owner(made)
+        self.contents = contents
         self._times = FETCHING if fetches else SEPARATING
         said = runner.guard(made, lambda: _said(made))
         if said is None:

@@ -30,6 +30,7 @@ __all__ = [
     "lacking_class",
     "leading_words",
     "song_title",
+    "songs_by_title",
     "titled_mixture",
 ]
 
@@ -159,6 +160,25 @@ def song_title(path: Path | str) -> str:
     name = re.sub(r"^\d+_(?=.*[(\[])", "", Path(path).stem)
     brackets = [found for found in re.finditer(r"[(\[]([^)\]]*)[)\]]", name) if _class_in_brackets(found[1])]
     return name[: brackets[-1].start()].rstrip(" _-.").casefold() if brackets else ""
+
+
+def songs_by_title(paths: Sequence[Path]) -> dict[str, list[Path]]:
+    """Tell apart songs whose stems lie in one folder, as UVR and audio-separator leave them.
+
+    Returns
+    -------
+    dict of str to list of Path
+        The files of each song by its title, the song itself (``title.wav``) included. All under the empty title when
+        there are no two titles, or a file that belongs to none of them.
+    """
+    titles = {title for title in map(song_title, paths) if title}
+    by_title: dict[str, list[Path]] = {title: [] for title in sorted(titles)}
+    for path in paths:
+        title = song_title(path) or path.stem.casefold()
+        if len(titles) < 2 or title not in titles:
+            return {"": list(paths)}
+        by_title[title].append(path)
+    return by_title
 
 
 def leading_words(path: Path | str) -> str:
