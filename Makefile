@@ -29,7 +29,7 @@ test: $(READY_TEST) chromium lint
 	$(PY) -m pytest -q
 
 test-ray: $(READY_RAY)
-	$(PY) -m pytest -q tests/test_batch_ray.py tests/test_batch_remote.py
+	$(PY) -m pytest -q tests/test_batch_ray.py tests/test_batch_ray_cluster.py tests/test_batch_remote.py
 
 # PyPI's torchaudio is built for CUDA and would break every import; its networks are Python alone. It is put beside the
 # environment and not into it, because PEFT imports whatever torchaudio it finds.

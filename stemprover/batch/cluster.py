@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ __all__ = ["Worker", "run_on_cluster"]
 
 _STORE_BYTES = 256 * 2**20
 """Shared memory of a cluster that is started here: only lines of text go through it."""
+_ANSWER_S = 10.0
 
 
 class Worker:
@@ -126,11 +128,12 @@ def _connected(ray: Any, engine: Engine) -> Iterator[None]:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": None}
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
+        _require_somebody(engine.address or "")
         if engine.address is None:
             ray.init(object_store_memory=_STORE_BYTES, **quiet)
         else:
             ray.init(address=engine.address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         fix = "check --address; 'ray status' on a machine of the cluster says how it is"
         raise OptionError(f"a Ray cluster at {engine.address or 'this machine'}", str(error)[:300], fix) from error
     logging.getLogger("ray").setLevel(logging.ERROR)
@@ -138,6 +141,13 @@ def _connected(ray: Any, engine: Engine) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _require_somebody(address: str) -> None:
+    """Raise ``OSError`` if nobody listens at an address with a port: Ray itself would ask again for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
 
 
 def _room(resources: dict[str, float], threads: int, gpus: float) -> int:

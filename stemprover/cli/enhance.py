@@ -47,7 +47,7 @@ __all__ = ["enhance"]
 @click.option("--base", type=click.Path(), help="Folder or hub id of another base model.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sampling noise.")
 @device_options
-@click.option("-o", "--output", type=click.Path(), help="File to write for one stem, or folder.")
+@click.option("-o", "--output", type=click.Path(), help="File for one stem, folder, or template.")
 @click.option("--suffix", help="Put between name and extension.  [default: .enhanced; none for a folder with -o]")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @click.option(
