@@ -32,6 +32,7 @@ SEPARATOR = {
     "sample_rate": 44100,
     "entry": "acme_split:separator",
     "hook_api": 1,
+    "needs": {"torchaudio": "acme-split[all]"},
     "download_size_mb": 81.5,
 }
 
@@ -87,6 +88,11 @@ def test_every_manifest_in_this_repository_follows_it() -> None:
         {"entry": "os:system"},
         {"kind": "detector"},
         {"hook_api": 1.5},
+        {"needs": ["torchaudio"]},
+        {"needs": {"os.path": "acme"}},
+        {"needs": {"torchaudio": "acme; rm -rf /"}},
+        {"needs": {"torchaudio": "git+https://example.org/acme"}},
+        {"needs": {"torchaudio": 1}},
         {"download_size_mb": -1},
         {"download_size_mb": True},
     ],
@@ -103,6 +109,7 @@ def test_a_separator_says_what_it_makes(missing: str) -> None:
     VALIDATOR.validate(SEPARATOR)
     manifest = parse_manifest(SEPARATOR)
     assert (manifest.stems, manifest.download_size_mb) == (("vocals", "other"), 81.5)
+    assert manifest.needs == {"torchaudio": "acme-split[all]"}
     assert parse_manifest(manifest.to_dict()) == manifest
     less = {key: value for key, value in SEPARATOR.items() if key != missing}
     assert not accepted(less)

@@ -84,6 +84,26 @@ def test_info_says_what_a_separator_makes_at_which_rate_and_what_it_fetches(
     assert "download_mb     0\n" in run(capsys, "plugins", "info", name)[1]
 
 
+def test_what_a_separator_wraps_and_is_not_there_is_told(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    package = code_plugin(site, "acme", "separator", "raise SystemExit('a list imports nothing')")
+    manifest = json.loads((package / "stemprover.json").read_text())
+    manifest |= {
+        "stems": ["vocals", "other"],
+        "sample_rate": 8000,
+        "needs": {"json": "python", "acme_net": "acme[all]"},
+    }
+    (package / "stemprover.json").write_text(json.dumps(manifest))
+    needed = "needs acme_net, which is not installed: pip install 'acme[all]'"
+    facts = json.loads(run(capsys, "plugins", "info", "acme", "--json")[1])
+    assert (facts["status"], facts["reason"]) == ("ok", needed)
+    printed = run(capsys, "plugins", "list")[1]
+    assert f"\nacme: {needed}\n" in printed
+    assert "vocals, other" in next(line for line in printed.splitlines() if line.startswith("acme "))
+    manifest["needs"] = {"json": "python"}
+    (package / "stemprover.json").write_text(json.dumps(manifest))
+    assert json.loads(run(capsys, "plugins", "info", "acme", "--json")[1])["reason"] == ""
+
+
 PLUGIN = """
 import sys
 

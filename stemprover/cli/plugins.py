@@ -26,19 +26,22 @@ def plugins() -> None:
 @plugins.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one array of objects.")
 def list_plugins(as_json: bool) -> None:
-    """List what is installed: ok, disabled, incompatible or broken, and why."""
+    """List what is installed: ok, disabled, incompatible or broken, and why; and what it still needs."""
     from stemprover.plugins import installed
 
     known = installed()
     if as_json:
         click.echo(json.dumps([plugin.to_dict() for plugin in known], indent=2))
         return
-    header = ("NAME", "KIND", "VERSION", "STATUS", "ARTIFACTS", "DISTRIBUTION")
-    rows = [(p.name, p.kind, p.version, p.status, ", ".join(p.artifacts) or "-", p.distribution) for p in known]
-    click.echo(_table(header, rows))
+    header = ("NAME", "KIND", "VERSION", "STATUS", "ARTIFACTS OR STEMS", "DISTRIBUTION")
+    click.echo(_table(header, [_row(plugin) for plugin in known]))
+    reasons: dict[str, list[str]] = {}  # several models of one package need the same
     for plugin in known:
         if plugin.reason:
-            click.echo(f"{plugin.name}: {plugin.status}: {plugin.reason}")
+            status = "" if plugin.status == "ok" else f"{plugin.status}: "
+            reasons.setdefault(status + plugin.reason, []).append(plugin.name)
+    for reason, names in reasons.items():
+        click.echo(f"{', '.join(names)}: {reason}")
 
 
 @plugins.command()
@@ -84,6 +87,11 @@ def search(word: str, artifact: str, stem: str, registries: tuple[str, ...], as_
 
 for command in (*MANAGING_COMMANDS, *AUTHORING_COMMANDS):
     plugins.add_command(command)
+
+
+def _row(plugin: Plugin) -> tuple[str, ...]:
+    what = ", ".join(plugin.stems if plugin.kind == "separator" else plugin.artifacts) or "-"
+    return plugin.name, plugin.kind, plugin.version, plugin.status, what, plugin.distribution
 
 
 def _details(plugin: Plugin) -> dict[str, object]:

@@ -12,6 +12,7 @@ from stemprover.errors import ManifestError, PluginNotFoundError
 from stemprover.plugins.base import MISSING_BASE, BaseIdentity, base_identity, host_spectral_spec
 from stemprover.plugins.fields import NAME, printable
 from stemprover.plugins.manifest import API, HOOK_API, Manifest, parse_manifest, read_manifest_data
+from stemprover.plugins.missing import missing_file, missing_module
 from stemprover.plugins.packages import Package, installed_packages
 from stemprover.plugins.state import State, read_state
 from stemprover.plugins.versions import version_in_range
@@ -29,7 +30,7 @@ class Plugin:
     Attributes
     ----------
     status, reason : str
-        ``ok``, ``disabled``, ``incompatible`` or ``broken``, and why (empty for ``ok``).
+        ``ok``, ``disabled``, ``incompatible`` or ``broken``, and why; with ``ok`` what it still needs, if anything.
     folder : Path or None
         The package's folder; ``None`` for what the host brings itself or when it was not found.
     manifest : Manifest or None
@@ -179,11 +180,11 @@ def describe(package: Package, base: BaseIdentity | None = None) -> Plugin:
         return dataclasses.replace(plugin, status="broken", reason="this folder is for adapters; install code with pip")
     for status, reason in (
         ("incompatible", misfit(manifest, plugin.distribution, base)),
-        ("broken", _missing_file(plugin)),
+        ("broken", missing_file(plugin.weights_folder, manifest, plugin.distribution)),
     ):
         if reason:
             return dataclasses.replace(plugin, status=status, reason=reason)
-    return dataclasses.replace(plugin, status="ok")
+    return dataclasses.replace(plugin, status="ok", reason=missing_module(manifest))
 
 
 def _foreign(unknown: Plugin, data: dict[str, Any], api: int) -> Plugin:
@@ -211,23 +212,6 @@ def misfit(manifest: Manifest, distribution: str, base: BaseIdentity) -> str:
     if manifest.spectral_spec and manifest.spectral_spec != host_spectral_spec():
         theirs, ours = manifest.spectral_spec[:19], host_spectral_spec()[:19]
         return f"trained for spectral spec {theirs}, this host has {ours}; {newer}"
-    return ""
-
-
-def _missing_file(plugin: Plugin) -> str:
-    """Return which listed file is absent or empty; hashes are left to :func:`stemprover.plugins.verify_files`."""
-    folder = plugin.weights_folder
-    if folder is None or plugin.manifest is None:
-        return ""
-    for name in plugin.manifest.files:
-        path = folder / name
-        try:
-            found = path.stat().st_size if path.is_file() else -1
-        except OSError:
-            found = -1
-        if found <= 0:
-            state = "is empty" if found == 0 else "is missing"
-            return f"file {name} {state} in {folder.name}; reinstall {plugin.distribution}"
     return ""
 
 

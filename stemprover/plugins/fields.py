@@ -38,6 +38,8 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 ARTIFACT = re.compile(r"[a-z][a-z0-9-]{0,31}(?:/[a-z][a-z0-9-]{0,31}){0,3}")
 STEM = re.compile(r"[a-z][a-z0-9-]{0,31}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
+MODULE = re.compile(r"[A-Za-z_]\w{0,63}", re.ASCII)
+REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(?:\[[a-z0-9]+(?:[,_-][a-z0-9]+)*\])?")
 SPEC_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
@@ -140,4 +142,17 @@ def metrics(data: Mapping[str, Any], key: str = "metrics") -> dict[str, float | 
         string = isinstance(metric, str) and metric.isprintable() and len(metric) <= 200
         if not (string or (number and math.isfinite(metric))) or not name.isprintable():
             raise fail(f"{key}.{name}", "a finite number or a short string", metric)
+    return dict(value)
+
+
+def needs(data: Mapping[str, Any], key: str = "needs") -> dict[str, str]:
+    """Return the optional table of modules, each with the distribution that brings it; both end up in a command."""
+    value = data.get(key, {})
+    if not isinstance(value, dict) or len(value) > _MAX_ITEMS:
+        raise fail(key, "an object of modules and distributions", value)
+    for module, requirement in value.items():
+        if not MODULE.fullmatch(module):
+            raise fail(key, "names of top-level modules", module)
+        if not isinstance(requirement, str) or not REQUIREMENT.fullmatch(requirement):
+            raise fail(f"{key}.{module}", "a distribution's name, with extras if need be", requirement)
     return dict(value)

@@ -83,6 +83,8 @@ class Manifest:
         ``package.module:attribute`` of code plugins.
     hook_api : int
         Version of the hooks that a code plugin was written for; 0 for data.
+    needs : Mapping[str, str]
+        Modules that a code plugin wraps and its distribution does not bring by itself, each with what pip installs.
     download_size_mb : float
         What a separator or vocoder fetches when it is first used; 0 when everything is in the package.
     """
@@ -102,6 +104,7 @@ class Manifest:
     metrics: Mapping[str, float | str] = dataclasses.field(default_factory=dict)
     entry: str = ""
     hook_api: int = 0
+    needs: Mapping[str, str] = dataclasses.field(default_factory=dict)
     download_size_mb: float = 0
     api: int = API
 
@@ -186,6 +189,7 @@ def parse_manifest(data: Mapping[str, Any]) -> Manifest:
         metrics=fields.metrics(data),
         entry=fields.optional_text(data, "entry", fields.ENTRY, "package.module:attribute"),
         hook_api=fields.number(data, "hook_api", 1, 1_000, "a whole number from 1") or int(kind != "lora"),
+        needs=fields.needs(data),
         download_size_mb=fields.number(data, "download_size_mb", 0, 1_000_000, "megabytes", float),
     )
     _check_kind(manifest)
