@@ -3,7 +3,8 @@
 #   make test    sets up with everything the tests need, checks style and types, runs the tests
 # A third needs half a gigabyte more, which is why it is by itself:
 #   make test-ray    installs Ray and an S3 server for tests, and runs the tests of clusters and remote files
-# A fourth runs what is skipped where no torchaudio for this PyTorch can be had:
+# Two more run what is skipped where audio-separator is missing, and where no torchaudio for this PyTorch can be had:
+#   make test-audio-separator    fetches audio-separator, and runs its plugin's tests with its own classes, small and seeded
 #   make test-torchaudio    fetches torchaudio, leaves out its binaries, and runs its plugin's tests with its own classes
 # Set-up is done again only when a pyproject.toml or constraints.txt changes; without a change no network is needed.
 
@@ -19,7 +20,7 @@ FIND_PYTHON = for p in python3 python3.14 python3.13 python3.12 python3.11 pytho
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; exit; }; done
 INSTALL = $(PY) -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-ray test-torchaudio lint docs chromium clean
+.PHONY: demo test test-ray test-audio-separator test-torchaudio lint docs chromium clean
 
 demo: $(READY_DEMO)
 	@$(VENV)/bin/stemprover enhance examples/east-bay --auto-detect -o demo --overwrite \
@@ -39,6 +40,18 @@ test-torchaudio: $(READY_TEST)
 	@$(PY) -m pip download --quiet --disable-pip-version-check --no-deps --dest $(TORCHAUDIO) torchaudio==2.11.0
 	@$(PY) -m zipfile -e $(TORCHAUDIO)/torchaudio-*.whl $(TORCHAUDIO) && rm -r $(TORCHAUDIO)/torchaudio/lib
 	PYTHONPATH=$(TORCHAUDIO) $(PY) -m pytest -q plugins/stemprover-separator-torchaudio
+
+# Beside the environment: audio-separator asks for another ONNX, and through it for torchvision, which no test needs.
+# Without hypothesis: its plugin is compiled when a session ends, which Python 3.11 refuses after beartype's imports.
+AUDIO_SEPARATOR := $(VENV)/audio-separator
+test-audio-separator: $(READY_TEST)
+	@command -v ffmpeg >/dev/null 2>&1 || { echo "ffmpeg is needed; on Debian and Ubuntu: apt install ffmpeg" >&2; exit 1; }
+	@rm -rf $(AUDIO_SEPARATOR)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --target $(AUDIO_SEPARATOR) \
+		audio-separator==0.47.1 absl-py==2.5.1 beartype==0.18.5 diffq==0.2.4 einops==0.8.2 julius==0.2.8 \
+		ml_collections==1.1.0 ml_dtypes==0.6.0 onnx==1.23.2 onnx2torch-py313==1.6.0 protobuf==7.36.2 pydub==0.25.1 \
+		resampy==0.4.3 rotary-embedding-torch==0.6.5 samplerate==0.1.0 six==1.17.0
+	PYTHONPATH=$(AUDIO_SEPARATOR) $(PY) -m pytest -q -p no:hypothesispytest plugins/stemprover-separator-audio-separator
 
 lint: $(READY_TEST)
 	$(PY) -m ruff check
