@@ -91,6 +91,8 @@ def test_scale_page_computes_from_the_measured_rates() -> None:
     assert "| scaling efficiency of 4 jobs on one machine | 75 % |" in text
     assert "| time on Ray relative to local, same workers | 1.10 |" in text
     assert "| jobs that one Ray driver hands out and takes back per second | 100 |" in text
+    assert "| highest resident memory of a process with 4 jobs, GB | 0.1 |" in text
+    assert "16 workers, each a process of its own, need at most 2 GB" in text
     core_hours = 1e6 * 4 * 240 * 0.5 * 1.1 / 3600
     assert f"| 100 % | {core_hours:,.0f} | {core_hours / 16 / 24:,.1f} |" in text
     assert f"| {core_hours * 0.1:,.0f} |" in text
