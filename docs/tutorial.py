@@ -37,6 +37,11 @@ _WORSE = """
 Here the repair took bleed away (*bleedless* rose) and more of the stems with it than it should (*fullness* and SI-SDR
 fell): the weights are not good enough for stems as poor as these. [Quality](benchmarks/quality.md) says how
 good they are."""
+_LITTLE_DB = 0.1
+_LITTLE = """
+
+That is next to nothing, and no ear hears it: on stems as poor as these the repair holds back wherever it cannot tell
+that it would help, and leaves the rest as it is. [Quality](benchmarks/quality.md) says for which stems it does more."""
 
 
 def commands(page: Path = PAGE) -> list[list[str]]:
@@ -144,7 +149,14 @@ def _table(measured: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
     lines.append("| **mean** | " + " | ".join(means) + " |")
     weak = "" if "vocals" in EmbeddedSeparator().stems else _WITHOUT_WEIGHTS
     before, after = (float(np.mean([measured[part][stem]["si_sdr"] for stem in heard])) for part in ("stems", "clean"))
-    return f"As separated by `light` → repaired{weak}:\n\n" + "\n".join(lines) + ("" if after > before else _WORSE)
+    return f"As separated by `light` → repaired{weak}:\n\n" + "\n".join(lines) + _verdict(after - before)
+
+
+def _verdict(gain_db: float) -> str:
+    """What to say below the table about the mean gain of SI-SDR."""
+    if gain_db <= 0.0:
+        return _WORSE
+    return _LITTLE if gain_db < _LITTLE_DB else ""
 
 
 def main() -> None:
