@@ -2,7 +2,7 @@
 #   make demo    sets up, repairs the bundled stems and says by how much they got better and where the reports are
 #   make test    sets up with everything the tests need, checks style and types, runs the tests
 # A third needs half a gigabyte more, which is why it is by itself:
-#   make test-ray    installs Ray and an S3 server for tests, and runs the tests of clusters and remote files
+#   make test-ray    installs Ray, an S3 and a GS server for tests, and runs the tests of clusters and remote files
 # Two more run what is skipped where audio-separator is missing, and where no torchaudio for this PyTorch can be had:
 #   make test-audio-separator    fetches audio-separator, and runs its plugin's tests with its own classes, small and seeded
 #   make test-torchaudio    fetches torchaudio, leaves out its binaries, and runs its plugin's tests with its own classes
@@ -30,7 +30,8 @@ test: $(READY_TEST) chromium lint
 	$(PY) -m pytest -q
 
 test-ray: $(READY_RAY)
-	$(PY) -m pytest -q tests/test_batch_ray.py tests/test_batch_ray_cluster.py tests/test_batch_remote.py
+	$(PY) -m pytest -q tests/test_batch_ray.py tests/test_batch_ray_alone.py tests/test_batch_ray_cluster.py \
+		tests/test_batch_remote.py
 
 # PyPI's torchaudio is built for CUDA and would break every import; its networks are Python alone. It is put beside the
 # environment and not into it, because PEFT imports whatever torchaudio it finds.
@@ -80,7 +81,7 @@ $(READY_TEST): | $(PY)
 	@rm -f $(VENV)/.ready-* && touch $@
 
 $(READY_RAY): | $(READY_TEST)
-	@echo "Installing Ray and an S3 server for tests into $(VENV)"
+	@echo "Installing Ray, an S3 and a GS server for tests into $(VENV)"
 	@$(INSTALL) --editable '.[test-ray]'
 	@touch $@
 

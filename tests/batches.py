@@ -73,13 +73,19 @@ def digests(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
 
 
-def start_batch(base: Path, inputs: Sequence[Path], output: Path, resume: bool = False) -> subprocess.Popen[str]:
-    """Run the same in a process of its own; it prints the outcomes."""
+def start_batch(
+    base: Path, inputs: Sequence[Path], output: Path, resume: bool = False, engine: str = "local", **more: str
+) -> subprocess.Popen[str]:
+    """Run the same in a process of its own, with more environment variables; it prints the outcomes."""
     program = (
-        "import sys; from pathlib import Path; from batches import batch\n"
-        "done = batch(Path(sys.argv[1]), sys.argv[4:], sys.argv[2], resume=sys.argv[3] == 'True')\n"
+        "import sys; from pathlib import Path; from batches import Engine, batch\n"
+        "engine = Engine(sys.argv[4], threads=1)\n"
+        "done = batch(Path(sys.argv[1]), sys.argv[5:], sys.argv[2], engine, resume=sys.argv[3] == 'True')\n"
         "print(*(f'{one.status} {one.error}' for one in done), sep='\\n')"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
-    command = [sys.executable, "-c", program, str(base), str(output), str(resume), *map(str, inputs)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]), **more}
+    command = [sys.executable, "-c", program, str(base), str(output), str(resume), engine, *map(str, inputs)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        command, stdout=pipe, stderr=pipe, text=True, env=environment, start_new_session=engine == "ray"
+    )

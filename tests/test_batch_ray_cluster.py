@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,11 +18,12 @@ import pytest
 from batches import TinyLoader, batch, digests, takes
 from tiny_base import tiny_base as tiny_base
 
+from stemprover.batch import cluster as cluster_module
 from stemprover.batch import places
 from stemprover.batch.engines import Engine
 from stemprover.batch.transfer import deliver
 from stemprover.enhance import Enhancer
-from stemprover.errors import OptionError
+from stemprover.errors import ModelError, OptionError
 
 ray = pytest.importorskip("ray", reason="needs Ray: make test-ray")
 moto_server = pytest.importorskip("moto.server", reason="needs moto: make test-ray")
@@ -52,7 +56,7 @@ def cluster() -> Iterator[str]:
 
 
 class Noting(TinyLoader):
-    """Notes what Ray gave to each worker that loads models."""
+    """Notes what Ray gave to each worker that loads models, and waits for a second one."""
 
     def __init__(self, base: Path) -> None:
         super().__init__(base)
@@ -63,6 +67,11 @@ class Noting(TinyLoader):
             self.notes.mkdir(exist_ok=True)
             given = ray.get_runtime_context().get_assigned_resources()
             (self.notes / f"{os.getpid()}.json").write_text(json.dumps(given))
+            for _ in range(1200):
+                if len(list(self.notes.iterdir())) > 1:
+                    return super().__call__(device)
+                time.sleep(0.05)
+            raise ModelError("two workers at once", "one", "look at the share of the GPU")
         return super().__call__(device)
 
 
@@ -111,4 +120,30 @@ def test_where_no_cluster_is_it_is_one_line(base: Path, tmp_path: Path) -> None:
         batch(base, takes(tmp_path / "in", 1), tmp_path / "clean", Engine("ray", address="127.0.0.1:9"))
     assert "check --address" in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert not (tmp_path / "clean").exists()
+
+
+@pytest.mark.parametrize("says", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"", None])
+def test_a_server_of_another_kind_is_one_line(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: bytes | None
+) -> None:
+    """Such as Ray's own dashboard, something that hangs up, and something that says nothing."""
+    monkeypatch.setattr(cluster_module, "_ANSWER_S", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+
+        def answer() -> None:
+            link, _ = server.accept()
+            with link:
+                link.sendall(says or b"")
+                while link.recv(64) and says is None:
+                    pass
+
+        answering = threading.Thread(target=answer, daemon=True)
+        answering.start()
+        with pytest.raises(OptionError, match=f"a Ray cluster at {address}") as caught:
+            batch(base, takes(tmp_path / "in", 1), tmp_path / "clean", Engine("ray", address=address))
+        answering.join(timeout=10)
+    assert "\n" not in str(caught.value)
+    assert not ray.is_initialized()
     assert not (tmp_path / "clean").exists()

@@ -1,27 +1,36 @@
-"""Inputs and outputs elsewhere: in memory here, and on a real S3 server where its client is installed."""
+"""Inputs and outputs elsewhere: in memory here, and on servers for S3 and GS where their clients are installed."""
 
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
 import pytest
 from batches import batch, digests, takes
+from fsspec.registry import _registry, known_implementations
+from gs_server import gs_server
 from tiny_base import tiny_base as tiny_base
 
 from stemprover.batch import places
 from stemprover.batch.claims import beside, claimed
 from stemprover.batch.transfer import create, deliver, fetch
+from stemprover.cli.main import main
 from stemprover.errors import AudioError, OptionError, OutputError
 
 
-@pytest.fixture(name="bucket", params=["memory", "s3"])
+@pytest.fixture(name="bucket", params=["memory", "s3", "gs"])
 def folder_elsewhere(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     """A folder that is not on this machine's disk."""
     if request.param == "memory":
         yield f"memory://bucket/{tmp_path.name}"
+        return
+    if request.param == "gs":
+        with gs_server("bucket"):
+            yield f"gs://bucket/{tmp_path.name}"
         return
     pytest.importorskip("s3fs", reason="needs s3fs and moto: make test-ray")
     server = pytest.importorskip("moto.server", reason="needs moto: make test-ray").ThreadedMotoServer("127.0.0.1", 0)
@@ -112,3 +121,18 @@ def test_files_are_fetched_below_a_folder_that_keeps_its_name(tmp_path: Path, bu
 def test_a_scheme_that_nothing_opens_is_one_clear_line() -> None:
     with pytest.raises(OptionError, match="for example s3fs"):
         places.exists("nosuchthing://a/b.wav")
+
+
+@pytest.mark.parametrize(("scheme", "package"), [("s3", "s3fs"), ("gs", "gcsfs")])
+def test_a_client_that_is_not_installed_is_named_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], scheme: str, package: str
+) -> None:
+    assert known_implementations[scheme]["class"].startswith(f"{package}.")
+    monkeypatch.delitem(_registry, scheme, raising=False)  # which remembers what was imported before
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(SystemExit) as exit_:
+        main(["enhance", f"{scheme}://bucket/vocals.wav", "--auto-detect"])
+    out, err = capsys.readouterr()
+    assert (exit_.value.code, out, err.count("\n")) == (2, "", 1)
+    assert re.search(rf"[Ii]nstall {package}\b", err)
+    assert f"'{scheme}://bucket/vocals.wav'" in err

@@ -11,16 +11,20 @@ import contextlib
 import logging
 import os
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from stemprover.batch import places
+from stemprover.batch.claims import beside, claimed
 from stemprover.batch.engines import Bars, Engine, prepared
 from stemprover.batch.fingerprint import weights_fingerprint
 from stemprover.batch.jobs import Job
 from stemprover.batch.orders import Order
 from stemprover.batch.outcomes import Outcome
+from stemprover.batch.state import clear_parts
 from stemprover.batch.work import attempt
-from stemprover.errors import ModelError, OptionError, StemProverError
+from stemprover.errors import ModelError, OptionError, OutputError, StemProverError
 from stemprover.progress import Silent
 
 __all__ = ["Worker", "run_on_cluster"]
@@ -28,6 +32,8 @@ __all__ = ["Worker", "run_on_cluster"]
 _STORE_BYTES = 256 * 2**20
 """Shared memory of a cluster that is started here: only lines of text go through it."""
 _ANSWER_S = 10.0
+_END_S = 5.0  # within which workers end after the run that they belong to
+_HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 
 
 class Worker:
@@ -77,7 +83,7 @@ def run_on_cluster(jobs: Sequence[Job], order: Order, engine: Engine, bars: Bars
     order = order.everywhere()
     order = prepared(order, order.new_enhancer("cpu"))  # what starts a run need not have what the workers have
     threads = engine.threads or 1
-    with _connected(ray, engine):
+    with _nothing_half_written(jobs, order.run), _connected(ray, engine):
         workers = engine.workers or _room(ray.cluster_resources(), threads, engine.gpus_per_worker)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
@@ -97,6 +103,32 @@ def run_on_cluster(jobs: Sequence[Job], order: Order, engine: Engine, bars: Bars
                     yield outcome
         except ray.exceptions.RayError as error:
             raise _reason(error) from error
+
+
+@contextlib.contextmanager
+def _nothing_half_written(jobs: Sequence[Job], run: str) -> Iterator[None]:
+    """Clean up after workers when the run ends early: they are killed then, and cannot do so themselves."""
+    try:
+        yield
+    except BaseException:
+        deadline = time.monotonic() + _END_S
+        for job in jobs:
+            _clear(job, run, deadline)
+        raise
+
+
+def _clear(job: Job, run: str, deadline: float) -> None:
+    """Remove half-written files of a job that was begun; what another run has claimed is left alone."""
+    outputs = [target.audio for target in job.targets if not places.is_remote(target.audio)]
+    while any(places.exists(beside(place, ".lock")) for place in outputs):  # only a killed worker leaves one
+        try:
+            with claimed(outputs, run):
+                clear_parts(job)
+            return
+        except OutputError:
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.1)
 
 
 def _import_ray() -> Any:
@@ -128,7 +160,7 @@ def _connected(ray: Any, engine: Engine) -> Iterator[None]:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": None}
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        _require_somebody(engine.address or "")
+        _require_server(engine.address or "")
         if engine.address is None:
             ray.init(object_store_memory=_STORE_BYTES, **quiet)
         else:
@@ -137,17 +169,29 @@ def _connected(ray: Any, engine: Engine) -> Iterator[None]:
         fix = "check --address; 'ray status' on a machine of the cluster says how it is"
         raise OptionError(f"a Ray cluster at {engine.address or 'this machine'}", str(error)[:300], fix) from error
     logging.getLogger("ray").setLevel(logging.ERROR)
+    for handler in logging.getLogger("ray.data").handlers:
+        if handler.name == "console":  # the other one writes Ray's own log file
+            handler.setLevel(logging.ERROR)
     try:
         yield
     finally:
         ray.shutdown()
 
 
-def _require_somebody(address: str) -> None:
-    """Raise ``OSError`` if nobody listens at an address with a port: Ray itself would ask again for minutes."""
+def _require_server(address: str) -> None:
+    """Raise ``OSError`` if no gRPC server answers at an address with a port: Ray itself would ask again for minutes.
+
+    Such a server greets back at once (RFC 9113, section 3.4); Ray's dashboard and other web servers do not.
+    """
     host, _, port = address.rpartition("://")[2].rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
+    if not host or not port.isdigit():
+        return
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S) as link:
+        if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+            return  # it says nothing before the handshake
+        link.sendall(_HTTP2_GREETING)
+        if link.makefile("rb").read(4)[3:] != b"\x04":
+            raise ConnectionError("another kind of server there")
 
 
 def _room(resources: dict[str, float], threads: int, gpus: float) -> int:
