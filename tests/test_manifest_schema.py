@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +89,7 @@ def test_every_manifest_in_this_repository_follows_it() -> None:
         {"entry": "os:system"},
         {"kind": "detector"},
         {"hook_api": 1.5},
-        {"needs": ["torchaudio"]},
-        {"needs": {"os.path": "acme"}},
-        {"needs": {"torchaudio": "acme; rm -rf /"}},
-        {"needs": {"torchaudio": "git+https://example.org/acme"}},
-        {"needs": {"torchaudio": 1}},
+        {"needs": {"torchaudio": "acme-split[all]"}},
         {"download_size_mb": -1},
         {"download_size_mb": True},
     ],
@@ -102,6 +99,36 @@ def test_schema_and_reader_refuse_the_same(changes: dict[str, Any]) -> None:
     data = lora_manifest("x") | changes
     assert not accepted(data)
     assert not VALIDATOR.is_valid(data)
+
+
+@pytest.mark.parametrize(
+    "needs",
+    [
+        ["torchaudio"],
+        {"os.path": "acme"},
+        {"torchaudio": "acme; rm -rf /"},
+        {"torchaudio": "git+https://example.org/acme"},
+        {"torchaudio": "acme-"},
+        {"torchaudio": ""},
+        {"torchaudio": 1},
+    ],
+    ids=str,
+)
+def test_what_a_separator_needs_can_be_put_into_a_command(needs: Any) -> None:
+    assert not accepted(SEPARATOR | {"needs": needs})
+    assert not VALIDATOR.is_valid(SEPARATOR | {"needs": needs})
+
+
+def test_our_packages_name_what_their_extras_bring() -> None:
+    """Without it, a separator whose wrapped package is missing would look ready to use."""
+    seen = 0
+    for project in ROOT.glob("plugins/*/pyproject.toml"):
+        about = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
+        for path in project.parent.glob("stemprover_*/**/stemprover.json") if "optional-dependencies" in about else ():
+            needs = json.loads(path.read_text(encoding="utf-8"))["needs"]
+            assert list(needs.values()) == [f"{about['name']}[all]"], path
+            seen += 1
+    assert seen >= 10
 
 
 @pytest.mark.parametrize("missing", ["stems", "sample_rate", "entry"])

@@ -162,7 +162,8 @@ def open_in_browser(page: Path, profile: Path) -> str:
         pytest.skip("Chromium is not installed")
     switches = (
         "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-        "--disable-component-update --disable-sync --virtual-time-budget=10000 --dump-dom"
+        "--disable-component-update --disable-sync --autoplay-policy=no-user-gesture-required "
+        "--virtual-time-budget=10000 --dump-dom"
     )
     command = [browser, *switches.split(), f"--user-data-dir={profile}", page.as_uri()]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)

@@ -98,7 +98,10 @@ def test_what_a_separator_wraps_and_is_not_there_is_told(site: Path, capsys: pyt
     assert (facts["status"], facts["reason"]) == ("ok", needed)
     printed = run(capsys, "plugins", "list")[1]
     assert f"\nacme: {needed}\n" in printed
-    assert "vocals, other" in next(line for line in printed.splitlines() if line.startswith("acme "))
+    row = next(line for line in printed.splitlines() if line.startswith("acme "))
+    assert "  ok, needs more  vocals, other  " in row
+    one = next(plugin for plugin in json.loads(run(capsys, "plugins", "list", "--json")[1]) if plugin["name"] == "acme")
+    assert (one["status"], one["reason"]) == ("ok", needed)
     manifest["needs"] = {"json": "python"}
     (package / "stemprover.json").write_text(json.dumps(manifest))
     assert json.loads(run(capsys, "plugins", "info", "acme", "--json")[1])["reason"] == ""

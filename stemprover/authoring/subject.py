@@ -42,8 +42,8 @@ class Subject:
         Those of the group ``stemprover.plugins``.
     unfounded : tuple of str
         Entry points that name no package with a manifest.
-    requires : tuple of str or None
-        What it depends on.
+    requires, extras : tuple of str or None
+        What it depends on, and the extras that it offers.
     """
 
     package: Path
@@ -53,6 +53,7 @@ class Subject:
     card: str | None = None
     entry_points: dict[str, str] | None = None
     requires: tuple[str, ...] | None = None
+    extras: tuple[str, ...] | None = None
     unfounded: tuple[str, ...] = ()
 
 
@@ -83,6 +84,7 @@ def _project(folder: Path) -> tuple[Subject, ...]:
         project = data["project"]
         points = {str(key): str(one) for key, one in project.get("entry-points", {}).get(ENTRY_POINT_GROUP, {}).items()}
         name, requires = str(project["name"]), tuple(map(str, project.get("dependencies", ())))
+        extras = tuple(map(str, project.get("optional-dependencies", ())))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         got = printable(f"{type(error).__name__}: {error}", limit=160)
         raise PluginError(f"a table [project] in {file}", got, "mend the file") from error
@@ -92,7 +94,7 @@ def _project(folder: Path) -> tuple[Subject, ...]:
         raise PluginError(f"{card} as UTF-8", printable(str(error)), "save it as UTF-8") from error
     licence = project.get("license", "")
     licence = licence if isinstance(licence, str) else ""
-    return _subjects(folder, Subject(folder, "", name, licence, text, points, requires))
+    return _subjects(folder, Subject(folder, "", name, licence, text, points, requires, extras))
 
 
 def _subjects(folder: Path, whole: Subject) -> tuple[Subject, ...]:
@@ -138,6 +140,7 @@ def _wheel(path: Path, scratch: Path) -> tuple[Subject, ...]:
         str(headers.get_payload()),
         group,
         tuple(map(str, headers.get_all("Requires-Dist", []))),
+        tuple(map(str, headers.get_all("Provides-Extra", []))),
     )
     return _subjects(scratch, whole)
 

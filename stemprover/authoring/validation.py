@@ -53,7 +53,7 @@ def _findings(subject: Subject) -> Iterator[Finding]:
         yield Finding("error", str(error))
         return
     checks: tuple[Callable[[Subject, Manifest], Iterator[Finding]], ...] = (
-        _host, _files, _adapter, _licence, _card, _names, _size,
+        _host, _files, _adapter, _licence, _card, _names, _needs, _size,
     )  # fmt: skip
     for check in checks:
         yield from check(subject, manifest)
@@ -157,6 +157,20 @@ def _names(subject: Subject, manifest: Manifest) -> Iterator[Finding]:
                 f"the registry has a plugin {entry.name} already ({entry.distribution}); users could not install both"
             )
             yield Finding("warning", text)
+
+
+def _needs(subject: Subject, manifest: Manifest) -> Iterator[Finding]:
+    """What the list tells users to install must bring the module: of the package itself, an extra that it offers."""
+    from packaging.requirements import Requirement
+
+    for module, text in manifest.needs.items():
+        need = Requirement(text)
+        if subject.extras is None or canonical(need.name) != canonical(subject.distribution):
+            continue
+        if not need.extras:
+            yield _error(f"{text} is the package itself, which needs {module}; name one of its extras")
+        for extra in sorted(set(map(canonical, need.extras)) - set(map(canonical, subject.extras))):
+            yield _error(f"{module} is to come with {text}, but the package has no extra {extra}")
 
 
 def _needed(requirement: str) -> str:

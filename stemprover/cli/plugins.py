@@ -91,7 +91,8 @@ for command in (*MANAGING_COMMANDS, *AUTHORING_COMMANDS):
 
 def _row(plugin: Plugin) -> tuple[str, ...]:
     what = ", ".join(plugin.stems if plugin.kind == "separator" else plugin.artifacts) or "-"
-    return plugin.name, plugin.kind, plugin.version, plugin.status, what, plugin.distribution
+    status = "ok, needs more" if plugin.status == "ok" and plugin.reason else plugin.status
+    return plugin.name, plugin.kind, plugin.version, status, what, plugin.distribution
 
 
 def _details(plugin: Plugin) -> dict[str, object]:

@@ -18,7 +18,9 @@ __all__ = [
     "COMMIT",
     "ENTRY",
     "HUB_ID",
+    "MODULE",
     "NAME",
+    "REQUIREMENT",
     "SHA256",
     "SPEC_DIGEST",
     "STEM",
@@ -26,6 +28,7 @@ __all__ = [
     "hashes",
     "metrics",
     "names",
+    "needs",
     "number",
     "one_line",
     "optional_text",
@@ -39,7 +42,7 @@ ARTIFACT = re.compile(r"[a-z][a-z0-9-]{0,31}(?:/[a-z][a-z0-9-]{0,31}){0,3}")
 STEM = re.compile(r"[a-z][a-z0-9-]{0,31}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 MODULE = re.compile(r"[A-Za-z_]\w{0,63}", re.ASCII)
-REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(?:\[[a-z0-9]+(?:[,_-][a-z0-9]+)*\])?")
+REQUIREMENT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?(?:\[[a-z0-9]+(?:[,_-][a-z0-9]+)*\])?")
 SPEC_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)

@@ -41,7 +41,6 @@ MANIFEST_NAME = "stemprover.json"
 MAX_MANIFEST_BYTES = 1_000_000
 KINDS = ("lora", "detector", "vocoder", "separator", "metric", "hooks")
 _LORA_FILES = ("adapter_config.json", "adapter_model.safetensors")
-_WITH_ARTIFACTS = ("lora", "detector")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -131,21 +130,18 @@ def read_manifest_data(folder: Path) -> dict[str, Any]:
         if not stat.S_ISREG(info.st_mode):  # opening a pipe would wait for ever
             raise ManifestError(f"a regular file {MANIFEST_NAME}", "something else", "reinstall the plugin")
         if info.st_size > MAX_MANIFEST_BYTES:
-            raise ManifestError(
-                f"at most {MAX_MANIFEST_BYTES} bytes of {MANIFEST_NAME}", f"{info.st_size}", "make it smaller"
-            )
+            what = f"at most {MAX_MANIFEST_BYTES} bytes of {MANIFEST_NAME}"
+            raise ManifestError(what, f"{info.st_size}", "make it smaller")
         data = json.loads(path.read_bytes().decode("utf-8"))
     except FileNotFoundError as error:
         what = f"{MANIFEST_NAME} in package {folder.name}"
         raise ManifestError(what, "no such file", "reinstall the plugin") from error
     except OSError as error:
-        problem = fields.printable(error.strerror)
-        raise ManifestError(f"a readable {MANIFEST_NAME}", problem, "check its permissions") from error
+        got = fields.printable(error.strerror)
+        raise ManifestError(f"a readable {MANIFEST_NAME}", got, "check its permissions") from error
     except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested without end
-        problem = fields.printable(str(error))
-        raise ManifestError(
-            f"{MANIFEST_NAME} to be JSON", problem, "reinstall the plugin or tell its author"
-        ) from error
+        fix = "reinstall the plugin or tell its author"
+        raise ManifestError(f"{MANIFEST_NAME} to be JSON", fields.printable(str(error)), fix) from error
     if not isinstance(data, dict):
         raise ManifestError(f"{MANIFEST_NAME} to be an object", type(data).__name__, "tell the plugin's author")
     return data
@@ -200,8 +196,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> Path:
     """Check a manifest as a reader would and write it to ``folder``; returns the file."""
     data = manifest.to_dict()
     parse_manifest(data)
-    path = folder / MANIFEST_NAME
-    partial = path.with_name(MANIFEST_NAME + ".part")
+    path, partial = folder / MANIFEST_NAME, folder / f"{MANIFEST_NAME}.part"
     partial.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(path)
     return path
@@ -235,7 +230,7 @@ def _weights(data: Mapping[str, Any]) -> Weights | None:
 
 def _check_kind(manifest: Manifest) -> None:
     """Check the keys that only some kinds need."""
-    if manifest.kind in _WITH_ARTIFACTS and not manifest.artifacts:
+    if manifest.kind in ("lora", "detector") and not manifest.artifacts:
         raise fields.fail("artifacts", f"at least one artifact name for kind {manifest.kind}", [])
     if manifest.kind == "separator" and not (manifest.stems and manifest.sample_rate):
         raise fields.fail("stems", "a list of stem classes, with a sample_rate, for kind separator", manifest.stems)
@@ -243,8 +238,9 @@ def _check_kind(manifest: Manifest) -> None:
         if not manifest.entry:
             raise fields.fail("entry", f"package.module:attribute for kind {manifest.kind}", manifest.entry)
         return
-    if manifest.entry:
-        raise fields.fail("entry", "absent: a lora plugin is data", manifest.entry)
+    for key in ("entry", "needs"):
+        if getattr(manifest, key):
+            raise fields.fail(key, "absent: a lora plugin is data", getattr(manifest, key))
     for key in ("base", "spectral_spec", "weights"):
         if not getattr(manifest, key):
             raise fields.fail(key, "present for kind lora", None)

@@ -46,7 +46,8 @@
       tracks.forEach((audio) => {
         if (!playing) { audio.pause(); return; }
         audio.currentTime = current.currentTime;
-        audio.play().catch(() => { if (audio === current) setPlaying(false); });
+        // A pause that came before it began fails this one, and is heard of when the next may be running.
+        audio.play().catch((error) => { if (audio === current && error.name !== "AbortError") setPlaying(false); });
       });
       if (playing) frame(); else show();
     };
