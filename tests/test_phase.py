@@ -11,6 +11,7 @@ from stemprover.spectral.phase import (
     band_features,
     group_delay_deviation,
     instantaneous_frequency_deviation,
+    local_mean,
     unit,
 )
 from stemprover.spectral.stft import stft
@@ -33,6 +34,17 @@ def features(stem: torch.Tensor, siblings: torch.Tensor | None = None) -> BandFe
 def test_unit_keeps_phase_and_silence() -> None:
     spectrum = torch.tensor([3.0 + 4.0j, 0.0, -1e-6j])
     assert torch.allclose(unit(spectrum), torch.tensor([0.6 + 0.8j, 0.0, -1.0j]))
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 40, 30), (3, 12, 9), (1, 1)])
+def test_local_mean_is_what_pooling_gives(shape: tuple[int, ...]) -> None:
+    values = torch.rand(shape, generator=torch.Generator().manual_seed(1))
+    before = values.clone()
+    planes = values.reshape(-1, 1, *shape[-2:])
+    pooled = torch.nn.functional.avg_pool2d(planes, (3, 7), stride=1, padding=(1, 3)).reshape(shape)
+    torch.testing.assert_close(local_mean(values), pooled)
+    assert torch.equal(values, before)
+    assert torch.autograd.gradcheck(local_mean, values.double().requires_grad_())
 
 
 def test_a_steady_tone_has_no_frequency_deviation_and_a_sudden_phase_jump_has() -> None:

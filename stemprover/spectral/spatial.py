@@ -15,11 +15,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from stemprover.spectral.bands import band_matrix, to_bands
 from stemprover.spectral.codec import to_image
-from stemprover.spectral.phase import BandFeatures
+from stemprover.spectral.phase import BandFeatures, local_mean
 
 __all__ = ["SpatialFeatures", "spatial_features", "swapped"]
 
@@ -88,7 +87,7 @@ def spatial_features(
     width = band_matrix().to(stem.real).sum(1, keepdim=True)
     energy = features.magnitude.square() * width
     difference = features.image - to_image(torch.sqrt(power / width), features.level)
-    local = _local_mean(torch.stack([product, energy, power], 1))
+    local = local_mean(torch.stack([product, energy, power], 1))
     coherence = local[:, 0] / torch.sqrt(local[:, 1] * local[:, 2]).clamp_min(_EPS)
     gain = ((kept - energy) / (energy + _EPS)).clamp(-1.0, 1.0) * features.has_siblings
     return SpatialFeatures(difference, coherence, gain)
@@ -97,12 +96,6 @@ def spatial_features(
 def swapped(spectra: Tensor | None) -> Tensor | None:
     """Return the other channel of each channel of stereo pairs ``[2 * pairs, ...]``."""
     return None if spectra is None else torch.unflatten(spectra, 0, (-1, 2)).flip(1).flatten(0, 1)
-
-
-def _local_mean(values: Tensor) -> Tensor:
-    """Mean over 3 bands and 7 frames, one after the other."""
-    over_bands = functional.avg_pool2d(values, (3, 1), stride=1, padding=(1, 0))
-    return functional.avg_pool2d(over_bands, (1, 7), stride=1, padding=(0, 3))
 
 
 def _seen(
