@@ -41,7 +41,8 @@ _LITTLE_DB = 0.1
 _LITTLE = """
 
 That is next to nothing, and no ear hears it: on stems as poor as these the repair holds back wherever it cannot tell
-that it would help, and leaves the rest as it is. [Quality](benchmarks/quality.md) says for which stems it does more."""
+that it would help, and leaves the rest about as it is. [Quality](benchmarks/quality.md) says for which stems it does
+more."""
 
 
 def commands(page: Path = PAGE) -> list[list[str]]:
@@ -137,7 +138,7 @@ def _table(measured: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
     for stem, before in measured["stems"].items():
         after = measured["clean"][stem]
         if "silence_level" in before:
-            cells = [f"silent in truth: {before['silence_level']:.0f} → {after['silence_level']:.0f} dBFS"] + [""] * 3
+            cells = [f"silent in truth: {before['silence_level']:.1f} → {after['silence_level']:.1f} dBFS"] + [""] * 3
         else:
             cells = [f"{before[name]:.2f} → {after[name]:.2f}" for name in names]
         lines.append(f"| {stem} | " + " | ".join(cells) + " |")

@@ -74,7 +74,12 @@ def digests(folder: Path) -> dict[str, bytes]:
 
 
 def start_batch(
-    base: Path, inputs: Sequence[Path], output: Path, resume: bool = False, engine: str = "local", **more: str
+    base: Path,
+    inputs: Sequence[Path | str],
+    output: Path | str,
+    resume: bool = False,
+    engine: str = "local",
+    **more: str,
 ) -> subprocess.Popen[str]:
     """Run the same in a process of its own, with more environment variables; it prints the outcomes."""
     program = (

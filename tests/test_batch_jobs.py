@@ -151,6 +151,32 @@ def test_songs_that_lie_in_one_folder_are_told_apart_by_their_titles(tmp_path: P
     assert "2 songs" in str(plan.failures[0].error)
 
 
+@pytest.mark.parametrize("songs", [("1999", "Kiss"), ("01_Untitled", "02_Untitled"), ("A (Original)", "B (Mix)")])
+def test_numbers_and_brackets_in_titles_do_not_mix_songs_up(tmp_path: Path, songs: tuple[str, str]) -> None:
+    for song in songs:
+        for stem in ("Vocals", "Instrumental"):
+            sound(tmp_path / f"{song}_({stem})_m.wav")
+    plan = plan_jobs([str(tmp_path)], Selection(), overwrite=False)
+    assert [{Path(stem).name for stem in job.stems} for job in plan.jobs] == [
+        {f"{song}_(Vocals)_m.wav", f"{song}_(Instrumental)_m.wav"} for song in songs
+    ]
+    assert all(job.mixture is None for job in plan.jobs)
+
+
+def test_a_manifest_names_one_song_of_several_in_a_folder(tmp_path: Path) -> None:
+    for song in ("A", "B"):
+        for stem in ("Vocals", "Instrumental"):
+            sound(tmp_path / "flat" / f"{song}_({stem})_m.wav")
+    manifest = tmp_path / "list.csv"
+    manifest.write_text("input,title\nflat,B\n")
+    (job,) = plan_jobs([], Selection(manifest=str(manifest)), overwrite=False).jobs
+    assert {Path(stem).name for stem in job.stems} == {"B_(Vocals)_m.wav", "B_(Instrumental)_m.wav"}
+    manifest.write_text("input,title\nflat,C\n")
+    plan = plan_jobs([], Selection(manifest=str(manifest)), overwrite=False)
+    assert not plan.jobs
+    assert "called 'c'" in str(plan.failures[0].error)
+
+
 def test_audio_that_cannot_be_read_is_named_not_forgotten(tmp_path: Path) -> None:
     for name in ("vocals.wav", "drums.wav"):
         sound(tmp_path / "song" / name)

@@ -29,20 +29,26 @@ def mark_that_processes_inherit() -> str:
     return secrets.token_hex(16)
 
 
+def heirs(mark: str) -> dict[int, str]:
+    """Process ids and command lines of all processes that inherited a mark."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"{MARK}={mark}".encode() in (folder / "environ").read_bytes():
+                found[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
+        except OSError:  # it has just ended
+            continue
+    return found
+
+
 def marked(mark: str) -> list[str]:
     """Command lines of all processes that inherited a mark, once they had time to end."""
     for _ in range(100):
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if f"{MARK}={mark}".encode() in (folder / "environ").read_bytes():
-                    found.append((folder / "cmdline").read_text().replace("\0", " "))
-            except OSError:  # it has just ended
-                continue
+        found = heirs(mark)
         if not found:
             break
         time.sleep(0.1)
-    return found
+    return list(found.values())
 
 
 def enhance(mark: str, *arguments: str | Path) -> tuple[int, str, str]:

@@ -1,4 +1,4 @@
-"""A Ray cluster that is there already: joined by its address, with shares of a GPU, and files on an S3 server.
+"""A Ray cluster that is there already: joined by its address, with shares of a GPU, and files on S3 and GS servers.
 
 No GPU is needed: Ray hands out what a machine says that it has, and networks compute on the CPU.
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 import fsspec
 import pytest
 from batches import TinyLoader, batch, digests, takes
+from gs_server import gs_server
 from tiny_base import tiny_base as tiny_base
 
 from stemprover.batch import cluster as cluster_module
@@ -32,14 +33,17 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 @pytest.fixture(name="address", scope="module")
 def cluster() -> Iterator[str]:
-    """Address of a cluster of three cores and one GPU, whose workers find the tests' modules and the S3 server."""
+    """Address of a cluster of three cores and one GPU, whose workers find the tests' modules, the S3 and the GS server.
+
+    Workers are processes of their own, which inherit the addresses of the servers when the cluster is started.
+    """
     from ray.cluster_utils import Cluster
 
     server = moto_server.ThreadedMotoServer("127.0.0.1", 0)
     server.start()
     host, port = server.get_host_and_port()
     tests = Path(__file__).parent
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, gs_server("bucket"):
         patch.setenv("PYTHONPATH", os.pathsep.join([str(tests), str(tests.parent)]))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         for name, value in {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "REGION": "us-east-1"}.items():
@@ -98,20 +102,23 @@ def audio(folder: Path) -> dict[str, bytes]:
     return {name: content for name, content in digests(folder).items() if name.endswith(".wav")}
 
 
-def test_workers_read_and_write_a_store_of_objects(base: Path, tmp_path: Path, address: str) -> None:
+@pytest.mark.parametrize("scheme", ["s3", "gs"])
+def test_workers_read_and_write_a_store_of_objects(base: Path, tmp_path: Path, address: str, scheme: str) -> None:
     inputs = takes(tmp_path / "in", 3)
     batch(base, inputs, tmp_path / "here")
-    fsspec.filesystem("s3", skip_instance_cache=True).makedirs("bucket", exist_ok=True)
-    there = [f"s3://bucket/in/{path.name}" for path in inputs]
+    fsspec.filesystem(scheme, skip_instance_cache=True).makedirs("bucket", exist_ok=True)
+    there = [f"{scheme}://bucket/in/{path.name}" for path in inputs]
     for path, place in zip(inputs, there, strict=True):
         deliver(path, place, overwrite=False)
     engine = Engine("ray", workers=2, threads=1, address=address)
-    outcomes = batch(base, [*there, "s3://bucket/in/none.wav"], "s3://bucket/clean", engine)
+    outcomes = batch(base, [*there, f"{scheme}://bucket/in/none.wav"], f"{scheme}://bucket/clean", engine)
     found = {places.name_of(one.source.place): one.status for one in outcomes}
     assert found == {**{path.name: "done" for path in inputs}, "none.wav": "failed"}
     for name, content in audio(tmp_path / "here").items():
-        assert places.read(f"s3://bucket/clean/{name}") == content
-    again = batch(base, there, "s3://bucket/clean", engine, resume=True)
+        assert places.read(f"{scheme}://bucket/clean/{name}") == content
+    states = places.file_names(f"{scheme}://bucket/clean/.stemprover")
+    assert states == [f"{path.name}.json" for path in inputs], "no claim is left"
+    again = batch(base, there, f"{scheme}://bucket/clean", engine, resume=True)
     assert {one.status for one in again} == {"resumed"}
 
 

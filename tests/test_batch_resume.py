@@ -13,7 +13,9 @@ from tiny_base import tiny_base as tiny_base
 from tiny_base import tiny_model
 
 from stemprover.batch.engines import Engine
-from stemprover.batch.fingerprint import weights_fingerprint
+from stemprover.batch.fingerprint import job_fingerprint, weights_fingerprint
+from stemprover.batch.orders import Order
+from stemprover.batch.planning import Selection, plan_jobs
 from stemprover.enhanced import Settings
 from stemprover.restoration.weights import save_base
 
@@ -73,6 +75,30 @@ def test_other_settings_are_another_job(base: Path, done: tuple[list[Path], Path
     assert statuses(base, inputs[:1], clean, settings=settings) == ["done"]
     assert digests(clean)["take0.wav"] != old["take0.wav"]
     assert statuses(base, inputs[:1], clean, settings=settings) == ["resumed"]
+
+
+def test_where_a_vocoders_folder_lies_is_no_other_job_but_what_it_holds_is(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers on a cluster are told the absolute path: what one engine has done is done for the other."""
+    monkeypatch.chdir(tmp_path)
+    for folder, content in {"one": "weights", "two": "weights", "three": "others"}.items():
+        Path(folder).mkdir()
+        Path(folder, "weights.safetensors").write_text(content)
+    job = plan_jobs([str(path) for path in takes(tmp_path / "in", 1)], Selection(), overwrite=None).jobs[0]
+    enhancer = TinyLoader(base)("cpu")
+
+    def fingerprint(vocoder: str, elsewhere: bool = False, inside: str = ".") -> str:
+        monkeypatch.chdir(tmp_path / inside)
+        settings = dataclasses.replace(SETTINGS, vocoder=vocoder)
+        order = Order(settings, TinyLoader(base), weights=weights_fingerprint(enhancer, settings), record=True)
+        return job_fingerprint(job, {job.stems[0]: ("", "")}, (order.everywhere() if elsewhere else order).terms(job))
+
+    found = fingerprint("hifigan:one")
+    assert found == fingerprint("hifigan:one", elsewhere=True) == fingerprint("hifigan:two")
+    assert found == fingerprint("hifigan:.", inside="one")
+    others = [fingerprint(vocoder) for vocoder in ("hifigan:three", "hifigan", "hifigan:owner/name", "other:one")]
+    assert len({found, *others}) == 1 + len(others)
 
 
 def test_other_weights_are_another_job(base: Path, done: tuple[list[Path], Path], tmp_path: Path) -> None:

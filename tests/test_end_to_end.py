@@ -25,7 +25,7 @@ KIT = ROOT / "examples" / "east-bay"
 RATE = 44_100
 
 LEAST_MEAN_GAIN_DB = 0.0
-"""By how much the mean SI-SDR must rise, at least, from separated to clean stems."""
+"""The mean SI-SDR of the tutorial's song must rise by more than this from separated to clean stems."""
 
 
 @pytest.fixture(name="tutorial", scope="module")
@@ -101,12 +101,19 @@ def test_the_tutorial_runs_on_a_fresh_machine(tutorial: ModuleType, tmp_path: Pa
 @pytest.mark.timeout(1200)
 @pytest.mark.shared
 @pytest.mark.skipif(not (SHARED / "multitrack").is_dir(), reason="needs ../shared/data")
-def test_a_real_song_gets_better(tutorial: ModuleType, tmp_path: Path) -> None:
-    """What the page shows, on its own 20 s of the song, which are its loudest.
+def test_the_mean_of_the_tutorials_song_rises_and_the_page_says_by_how_little(
+    tutorial: ModuleType, tmp_path: Path
+) -> None:
+    """On the page's own 20 s of one song, its loudest, the mean SI-SDR over stems is higher after the repair.
 
-    Another stretch may lose: on 12 s that this test used before, the mean fell by 0.014 dB.
+    That is all: it rose by 0.004 dB when this was written, which nobody hears, because stems as poor as these are mostly
+    left alone. It is not asserted that each stem gains, nor that another stretch or song does: on 12 s that this test
+    used before, the mean fell by 0.014 dB, and bass, which is silent in truth and has no SI-SDR, gets 0.1 dB louder.
+    What the page says of the mean must fit what is measured here.
     """
     measured = check(tutorial, tutorial.prepare(tmp_path / "song", SHARED))
     for part in ("stems", "clean"):
         assert all(-30.0 < found["si_sdr"] < 100.0 for found in measured[part].values() if "si_sdr" in found)
     assert mean_gain(measured) > LEAST_MEAN_GAIN_DB
+    verdict = tutorial._verdict(mean_gain(measured)).strip()
+    assert verdict in tutorial.PAGE.read_text(encoding="utf-8"), "run docs/tutorial.py"

@@ -28,7 +28,7 @@ from stemprover.errors import OutputError
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-__all__ = ["HIDDEN", "beside", "claimed"]
+__all__ = ["HIDDEN", "beside", "claimed", "holds", "release"]
 
 HIDDEN = ".stemprover"
 """Folder beside the outputs that holds claims and states."""
@@ -146,6 +146,19 @@ def _leased(place: str, run: str) -> Iterator[None]:
         with contextlib.suppress(OutputError):  # a claim that stays is void before long
             if _read(path).get("token") == token:
                 places.remove(path)
+
+
+def holds(place: str, run: str) -> bool:
+    """Whether a worker of a run has claimed an output in a store of objects; False if the store does not answer."""
+    with contextlib.suppress(OutputError):
+        return bool(_read(beside(place, ".claim")).get("run") == run)
+    return False
+
+
+def release(place: str, run: str) -> None:
+    """Give back what a worker of a run has claimed in a store of objects and cannot give back itself."""
+    if holds(place, run):
+        places.remove(beside(place, ".claim"))
 
 
 def _take_over(place: str, path: str, run: str, token: str) -> None:

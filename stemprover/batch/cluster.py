@@ -11,20 +11,17 @@ import contextlib
 import logging
 import os
 import socket
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from stemprover.batch import places
-from stemprover.batch.claims import beside, claimed
 from stemprover.batch.engines import Bars, Engine, prepared
 from stemprover.batch.fingerprint import weights_fingerprint
-from stemprover.batch.jobs import Job
+from stemprover.batch.jobs import Job, Source
+from stemprover.batch.leftovers import cleared_up
 from stemprover.batch.orders import Order
 from stemprover.batch.outcomes import Outcome
-from stemprover.batch.state import clear_parts
 from stemprover.batch.work import attempt
-from stemprover.errors import ModelError, OptionError, OutputError, StemProverError
+from stemprover.errors import ModelError, OptionError, StemProverError
 from stemprover.progress import Silent
 
 __all__ = ["Worker", "run_on_cluster"]
@@ -32,7 +29,6 @@ __all__ = ["Worker", "run_on_cluster"]
 _STORE_BYTES = 256 * 2**20
 """Shared memory of a cluster that is started here: only lines of text go through it."""
 _ANSWER_S = 10.0
-_END_S = 5.0  # within which workers end after the run that they belong to
 _HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 
 
@@ -83,7 +79,8 @@ def run_on_cluster(jobs: Sequence[Job], order: Order, engine: Engine, bars: Bars
     order = order.everywhere()
     order = prepared(order, order.new_enhancer("cpu"))  # what starts a run need not have what the workers have
     threads = engine.threads or 1
-    with _nothing_half_written(jobs, order.run), _connected(ray, engine):
+    over: set[Source] = set()
+    with cleared_up(jobs, over, order.run), _connected(ray, engine):
         workers = engine.workers or _room(ray.cluster_resources(), threads, engine.gpus_per_worker)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
@@ -99,36 +96,11 @@ def run_on_cluster(jobs: Sequence[Job], order: Order, engine: Engine, bars: Bars
         try:
             for row in done.iter_rows():
                 outcome = Outcome.from_json(row["outcome"])
+                over.add(outcome.source)
                 with bars.job(outcome.source.place):
                     yield outcome
         except ray.exceptions.RayError as error:
             raise _reason(error) from error
-
-
-@contextlib.contextmanager
-def _nothing_half_written(jobs: Sequence[Job], run: str) -> Iterator[None]:
-    """Clean up after workers when the run ends early: they are killed then, and cannot do so themselves."""
-    try:
-        yield
-    except BaseException:
-        deadline = time.monotonic() + _END_S
-        for job in jobs:
-            _clear(job, run, deadline)
-        raise
-
-
-def _clear(job: Job, run: str, deadline: float) -> None:
-    """Remove half-written files of a job that was begun; what another run has claimed is left alone."""
-    outputs = [target.audio for target in job.targets if not places.is_remote(target.audio)]
-    while any(places.exists(beside(place, ".lock")) for place in outputs):  # only a killed worker leaves one
-        try:
-            with claimed(outputs, run):
-                clear_parts(job)
-            return
-        except OutputError:
-            if time.monotonic() > deadline:
-                return
-            time.sleep(0.1)
 
 
 def _import_ray() -> Any:
@@ -162,7 +134,8 @@ def _connected(ray: Any, engine: Engine) -> Iterator[None]:
     try:
         _require_server(engine.address or "")
         if engine.address is None:
-            ray.init(object_store_memory=_STORE_BYTES, **quiet)
+            # Else Ray would look for a cluster that somebody started on this machine, and refuse the size of the store.
+            ray.init(address="local", object_store_memory=_STORE_BYTES, **quiet)
         else:
             ray.init(address=engine.address, **quiet)
     except (OSError, RuntimeError, ValueError) as error:

@@ -47,7 +47,7 @@ def weights_fingerprint(enhancer: Enhancer, settings: Settings) -> str:
         if plugin.status == "ok" and (plugin.name in named or (settings.auto_detect and plugin.kind in REPAIRING))
     )
     folder = EMBEDDED_VOCODER if vocoder == "embedded" else Path(option)
-    weights = folder_sha256(folder) if str(folder) != "." and folder.is_dir() else option
+    weights = folder_sha256(folder) if (option or vocoder == "embedded") and folder.is_dir() else option
     models = enhancer.models
     return _digest(
         [__version__, list(models.identity), str(models.dtype), vocoder, weights, folder_sha256(EMBEDDED_GATE), plugins]

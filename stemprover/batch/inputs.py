@@ -16,7 +16,7 @@ from stemprover.stems import is_audio_name, songs_by_title
 
 __all__ = ["COLUMNS", "find_sources", "read_manifest"]
 
-COLUMNS = ("input", "output", "mixture", "stem")
+COLUMNS = ("input", "output", "mixture", "stem", "title")
 """Columns of a manifest that are used; any others are ignored."""
 
 
@@ -63,6 +63,8 @@ def find_sources(
 
 def _expand(source: Source, skip_suffix: str) -> Iterable[Source]:
     place = source.place
+    if source.title:
+        return (source,)
     if source.output is not None or source.mixture is not None or source.stem is not None:
         if source.mixture is not None or source.stem is not None or not places.is_folder(place):
             return (source,)  # a row that says more than where: one input as it stands
@@ -123,7 +125,7 @@ def _songs(folder: str, below: str, names: Sequence[Path]) -> list[Source]:
 
 
 def read_manifest(place: str) -> Iterator[Source]:
-    """Read a CSV file with a column ``input`` and, if wanted, ``output``, ``mixture`` and ``stem``.
+    """Read a CSV file with a column ``input`` and, if wanted, ``output``, ``mixture``, ``stem`` and ``title``.
 
     Paths are relative to the folder of the manifest. A ``failures.csv`` is a manifest.
 
@@ -164,4 +166,5 @@ def _source(row: dict[str, str | None], manifest: str, line: int) -> Source:
         output=placed(given["output"]),
         mixture=placed(given["mixture"]),
         stem=given["stem"] or None,
+        title=given["title"].casefold(),
     )

@@ -75,9 +75,12 @@ class Order:
         return Keeping(self.run, self.record, self.resume, self.overwrite)
 
     def terms(self, job: Job) -> dict[str, Any]:
-        """Return what results depend on besides the inputs."""
+        """Return what results depend on besides the inputs, however the files it needs are named."""
+        name, _, option = self.settings.vocoder.partition(":")
+        # What a folder holds is among the weights; where it lies is told differently to workers elsewhere.
+        vocoder = name if option and Path(option).is_dir() else self.settings.vocoder
         return {
-            "settings": dataclasses.asdict(self.settings),
+            "settings": {**dataclasses.asdict(self.settings), "vocoder": vocoder},
             "weights": self.weights,
             "reference": reference_versions(self.reference, job.stems),
             "align": self.align,

@@ -16,7 +16,7 @@ from stemprover.batch.jobs import Failure, Source, Target
 __all__ = ["Metrics", "Outcome", "StemResult", "write_failures"]
 
 Metrics = Mapping[str, Mapping[str, Any]]
-_COLUMNS = ("input", "output", "mixture", "stem", "error")
+_COLUMNS = ("input", "output", "mixture", "stem", "title", "error")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def write_failures(place: str, failed: Iterable[Outcome]) -> bool:
     for outcome in failed:
         source = outcome.source
         where = (_absolute(source.place), _absolute(source.output), _absolute(source.mixture))
-        table.writerow((*where, source.stem or "", outcome.error))
+        table.writerow((*where, source.stem or "", source.title, outcome.error))
         rows += 1
     if rows:
         places.write(place, text.getvalue().encode())

@@ -113,7 +113,11 @@ def _members(source: Source, mixture: str | None, skip_suffix: str) -> tuple[lis
     folder = source.place
     names = [name for name in places.file_names(folder) if is_audio_name(name, skip_suffix)]
     if source.title:
-        names = [path.name for path in songs_by_title(list(map(Path, names)))[source.title]]
+        titled = songs_by_title(list(map(Path, names)))
+        if source.title not in titled:
+            got = ", ".join(f"'{title}'" for title in titled if title) or "files of one song"
+            raise StemSetError(f"stems called '{source.title}' in '{folder}'", got, "correct the column 'title'")
+        names = [path.name for path in titled[source.title]]
     if places.is_remote(folder):
         # Names tell more with the folder's, which songs are often called like.
         named = [Path(places.name_of(folder), name) for name in names if places.join(folder, name) != mixture]

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["SILENT_ROW", "Metrics", "write_reports"]
 
 SILENT_ROW = "Level of what should be silent"
-_SILENT_DBFS = -90.0
 
 
 Summary = Mapping[str, Any]
@@ -76,13 +75,13 @@ def write_reports(
 
 def _compare(before: Stem, after: Stem, reference: Path) -> Metrics:
     from stemprover.evaluation import compare
-    from stemprover.evaluation.arrays import rms_dbfs
+    from stemprover.evaluation.arrays import EMPTY_DBFS, rms_dbfs
 
     length = before.format.samples
     with Stem.open(_true_stem(before, reference), before.stem_class) as truth:
         StemSet((before, truth))  # raises when length or rate differ
         signals = [stem.read(0, length) for stem in (truth, before, after)]
-    if rms_dbfs(signals[0]) >= _SILENT_DBFS:
+    if rms_dbfs(signals[0]) >= EMPTY_DBFS:
         return compare(signals[0], signals[1], signals[2], before.format.sample_rate)
     # Ratios to silence say nothing; what is left in a stem that should be silent does.
     levels = {"before": rms_dbfs(signals[1]), "after": rms_dbfs(signals[2])}

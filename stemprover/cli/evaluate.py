@@ -55,7 +55,7 @@ def evaluate(
         raise OptionError("--json or --csv", "both", "choose one")
     runner, metrics = _plugin_metrics(safe_mode)
     options = EvaluationOptions(segment, match_gain, align, metrics)
-    scores = evaluate_files(pair_stems(reference, estimate), mixture, options)
+    scores = evaluate_files(pair_stems(reference, estimate, mixture), mixture, options)
     for fault in runner.faults:
         click.echo(f"stemprover: warning: plugin {fault.name} was left out: {fault.reason}", err=True)
     if as_json:
@@ -64,6 +64,8 @@ def evaluate(
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(_CSV_HEAD)
         writer.writerows(scores.rows())
+        for note in scores.notes:
+            click.echo(f"stemprover: {note}", err=True)
     else:
         from stemprover.cli.scores import print_scores
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +14,7 @@ from stemprover.cli.exits import EXIT_BAD_INPUT, print_error
 
 if TYPE_CHECKING:
     from stemprover.plugins import Plugin
+    from stemprover.plugins.health import Problem
     from stemprover.plugins.install import InstallPlan
 
 __all__ = ["MANAGING_COMMANDS", "registry_option"]
@@ -124,26 +127,33 @@ def verify(context: click.Context, names: tuple[str, ...]) -> None:
 
 
 @click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one array of objects.")
 @click.pass_context
-def doctor(context: click.Context) -> None:
-    """Say what is broken and which command mends it; imports no plugin.
+def doctor(context: click.Context, as_json: bool) -> None:
+    """Say what is broken and which command mends it, and what plugins still need; imports no plugin.
 
     Looks at manifests, files, hosts and bases, into adapters' weights, and at what stemprover itself needs. Exits with
-    2 if something is broken.
+    2 if something is broken. A package that a plugin wraps and that is not installed is advice, and no fault: `broken`
+    is false with --json.
     """
     from stemprover.cli.options import quieten_libraries
     from stemprover.plugins import installed
-    from stemprover.plugins.health import examine
+    from stemprover.plugins.health import advise, examine
 
     quieten_libraries()
     plugins = installed()
-    found = False
-    for problem in examine(plugins, _adapter_check(plugins)):
-        found = True
-        click.echo(f"{problem.name}: {problem.what}\n  mend:  {problem.mend}")
-    if not found:
-        click.echo("nothing is broken")
-    context.exit(EXIT_BAD_INPUT if found else 0)
+    problems, advice = list(examine(plugins, _adapter_check(plugins))), list(advise(plugins))
+    if as_json:
+        found = [(problem, True) for problem in problems] + [(problem, False) for problem in advice]
+        click.echo(json.dumps([{**dataclasses.asdict(one), "broken": broken} for one, broken in found], indent=2))
+    else:
+        for problem in problems:
+            click.echo(f"{problem.name}: {problem.what}\n  mend:  {problem.mend}")
+        if not problems:
+            click.echo("nothing is broken")
+        for (what, command), names in _together(advice).items():
+            click.echo(f"{', '.join(names)}: {what}\n  advice:  {command}")
+    context.exit(EXIT_BAD_INPUT if problems else 0)
 
 
 @click.command()
@@ -217,6 +227,14 @@ def _adapter_check(plugins: Iterable[Plugin]) -> Callable[[Path], None] | None:
     from stemprover.restoration.lora_inspect import inspect_adapter
 
     return inspect_adapter
+
+
+def _together(advice: Iterable[Problem]) -> dict[tuple[str, str], list[str]]:
+    """Names by what they need and the command for it: several models of one package need the same."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for one in advice:
+        names.setdefault((one.what, one.mend), []).append(one.name)
+    return names
 
 
 MANAGING_COMMANDS = (install, uninstall, enable, disable, verify, doctor, lock, sync)

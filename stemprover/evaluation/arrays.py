@@ -9,13 +9,34 @@ import numpy as np
 
 from stemprover.errors import AudioError
 
-__all__ = ["BAND_EDGES_HZ", "CAP_DB", "SILENCE_DBFS", "band_slices", "decibels", "pair", "rms_dbfs", "spectrum_blocks"]
+__all__ = [
+    "BAND_EDGES_HZ",
+    "CAP_DB",
+    "EMPTY_DBFS",
+    "SILENCE_DBFS",
+    "band_slices",
+    "decibels",
+    "pair",
+    "rms_dbfs",
+    "spectrum_blocks",
+]
 
 CAP_DB = 100.0
 """Ratios in dB are kept within plus or minus this: an exact copy is finite and averages stay usable."""
 
 SILENCE_DBFS = -60.0
-"""A reference below this RMS level counts as silent where segments are chosen."""
+"""A segment whose reference is below this RMS level is a pause.
+
+What sounds there is the tail or the noise of a recording: ratios to it are low whatever was done, and one of them would
+be the stem's worst segment.
+"""
+
+EMPTY_DBFS = -90.0
+"""A whole stem whose reference is below this RMS level holds nothing: it is less than one step of 16 bits.
+
+Lower than that of a segment, because a stem that has its say now and then is quiet in the mean: one second at -40 dBFS
+in four minutes is -64 dBFS. PESQ and STOI are no exception, since both scale what they compare.
+"""
 
 _BLOCK_VALUES = 1 << 21
 

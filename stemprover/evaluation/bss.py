@@ -12,7 +12,7 @@ from types import ModuleType
 import numpy as np
 
 from stemprover.errors import OptionError, StemSetError
-from stemprover.evaluation.arrays import SILENCE_DBFS, pair, rms_dbfs
+from stemprover.evaluation.arrays import EMPTY_DBFS, pair, rms_dbfs
 from stemprover.stems import resample
 
 __all__ = ["bss_eval", "pesq", "stoi"]
@@ -120,11 +120,10 @@ def _median(values: np.ndarray) -> float:
 
 
 def _speech(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Both signals as mono at 16 kHz, or None when the reference is silent."""
-    reference, estimate = pair(reference, estimate)
-    if rms_dbfs(reference) < SILENCE_DBFS:
+    """Both signals as mono at 16 kHz, or None when the reference is silent: pure silence would divide by zero."""
+    mono = [signal.mean(0, keepdims=True) for signal in pair(reference, estimate)]
+    if rms_dbfs(mono[0]) < EMPTY_DBFS:
         return None
-    mono = [signal.mean(0, keepdims=True) for signal in (reference, estimate)]
     first, second = (resample(signal, sample_rate, _SPEECH_RATE)[0] for signal in mono)
     return np.asarray(first), np.asarray(second)
 
@@ -132,8 +131,9 @@ def _speech(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> tu
 def pesq(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float:
     """Wide-band PESQ (ITU-T P.862.2) of vocals, mixed to mono at 16 kHz.
 
-    About 1.0 to 4.6, higher is better; NaN where the reference is silent or no speech is found. It was made for
-    telephone speech: singing lies outside what it was fitted to, and nothing above 8 kHz is heard.
+    About 1.0 to 4.6, higher is better; NaN where the reference is silent (in mono below -90 dBFS) or no speech is
+    found. It aligns levels, so that quiet stems score as loud ones do. It was made for telephone speech: singing lies
+    outside what it was fitted to, and nothing above 8 kHz is heard.
     """
     signals = _speech(reference, estimate, sample_rate)
     if signals is None:
@@ -146,8 +146,9 @@ def pesq(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float
 def stoi(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float:
     """Extended short-time objective intelligibility of vocals, mixed to mono.
 
-    Range about 0 to 1, higher is better; NaN where the reference is silent, or sounds for less than the 0.4 s that one
-    value takes. It needs words: on held notes and breaths it says little, and above 5 kHz nothing.
+    Range about 0 to 1, higher is better; NaN where the reference is silent (in mono below -90 dBFS), or sounds for less
+    than the 0.4 s that one value takes. Level does not count. It needs words: on held notes and breaths it says little,
+    and above 5 kHz nothing.
     """
     signals = _speech(reference, estimate, sample_rate)
     if signals is None or signals[0].size < _STOI_S * _SPEECH_RATE:

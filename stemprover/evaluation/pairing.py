@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stemprover.errors import StemSetError
-from stemprover.stems import audio_files, guess_stem_class, is_mixture_name
+from stemprover.stems import audio_files, guess_stem_class, is_mixture_name, titled_mixture
 
 __all__ = ["StemPair", "pair_stems"]
 
@@ -35,13 +35,15 @@ class StemPair:
     references: tuple[Path, ...]
 
 
-def pair_stems(references: Path, estimates: Path) -> tuple[StemPair, ...]:
+def pair_stems(references: Path, estimates: Path, mixture: Path | None = None) -> tuple[StemPair, ...]:
     """Pair files by name, else by the stem class that their names tell.
 
     Parameters
     ----------
     references, estimates : Path
         Two files, or two folders; mixtures in them are left out. References without an estimate are left out, too.
+    mixture : Path, optional
+        The mixture, wherever it is: left out as well, whatever it is called.
 
     Raises
     ------
@@ -53,21 +55,27 @@ def pair_stems(references: Path, estimates: Path) -> tuple[StemPair, ...]:
         raise StemSetError("two files or two folders", got, "give both as folders, or both as files")
     if not estimates.is_dir():
         return (StemPair(estimates.stem, guess_stem_class(estimates), estimates, (references,)),)
-    wanted, found = _stems(references), _stems(estimates)
+    wanted, found = _stems(references, mixture), _stems(estimates, mixture)
     _require_names(found)
     pairs = []
     for path in found:
         stem_class = guess_stem_class(path)
         chosen = _by_name(path, wanted) or _by_class(stem_class, wanted) or _rest(path, stem_class, wanted)
         if not chosen:
+            alike = [one.name for one in wanted if guess_stem_class(one) == stem_class != "generic"]
+            got = " and ".join(f"'{name}'" for name in alike) or "none with that name or instrument"
             fix = "name true stems like the estimates, or after their instruments"
-            raise StemSetError(f"a reference for '{path.name}' in '{references}'", "none or several", fix)
+            raise StemSetError(f"one reference for '{path.name}' in '{references}'", got, fix)
         pairs.append(StemPair(path.stem, stem_class, path, chosen))
     return tuple(pairs)
 
 
-def _stems(folder: Path) -> list[Path]:
-    return [path for path in audio_files(folder) if not is_mixture_name(path)]
+def _stems(folder: Path, mixture: Path | None) -> list[Path]:
+    files = audio_files(folder)
+    songs = [*filter(is_mixture_name, files), *(path for path in (titled_mixture(files),) if path)]
+    if mixture is not None:
+        songs += [path for path in files if path.resolve() == mixture.resolve()]
+    return [path for path in files if path not in songs]
 
 
 def _require_names(estimates: Sequence[Path]) -> None:

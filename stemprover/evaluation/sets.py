@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from stemprover.evaluation.arrays import BAND_EDGES_HZ, SILENCE_DBFS, pair, rms_dbfs
+from stemprover.evaluation.arrays import BAND_EDGES_HZ, EMPTY_DBFS, SILENCE_DBFS, pair, rms_dbfs
 from stemprover.evaluation.bleed import best_gain, match_gain
 from stemprover.evaluation.bss import bss_eval, pesq, stoi
 from stemprover.evaluation.metrics import METRICS, Metric, evaluate
@@ -28,7 +28,6 @@ __all__ = [
     "score_stem",
 ]
 
-_EMPTY_DBFS = -90.0
 _INVERTED = -0.5
 """Correlation below which an estimate is upside down: what is unrelated lies around 0."""
 _SPEECH = {"pesq": pesq, "stoi": stoi}
@@ -89,10 +88,10 @@ class StemScores:
     stem : str
         Its name.
     scores : Mapping[str, float]
-        Of the whole stem, keys of :data:`COLUMNS`. A reference that is silent (below -90 dBFS) has ``silence_level``
-        and nothing else: ratios to silence say nothing.
+        Of the whole stem, keys of :data:`COLUMNS`. A reference that is silent (below :data:`EMPTY_DBFS`, -90 dBFS)
+        has ``silence_level`` and nothing else: ratios to silence say nothing.
     segments : tuple of SegmentScores
-        Segments whose reference is silent (below -60 dBFS) have ``silence_level`` only.
+        Segments whose reference is silent (below :data:`SILENCE_DBFS`, -60 dBFS) have ``silence_level`` only.
     bands : tuple of BandScores
         Octave bands in which the reference holds something.
     inverted : bool
@@ -151,7 +150,7 @@ def score_stem(
         When shapes differ or samples are not finite.
     """
     reference, estimate = pair(reference, estimate)
-    if rms_dbfs(reference) < _EMPTY_DBFS:
+    if rms_dbfs(reference) < EMPTY_DBFS:
         return StemScores(name, {"silence_level": rms_dbfs(estimate)}, (), ())
     gain, alike = best_gain(reference, estimate), _correlation(reference, estimate)
     if matched_gain:

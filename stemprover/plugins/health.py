@@ -14,19 +14,20 @@ from stemprover.errors import AdapterError, ModelError, PluginError, StemProverE
 from stemprover.plugins.base import BASE_FILE, base_identity
 from stemprover.plugins.discovery import EMBEDDED, Plugin
 from stemprover.plugins.hashing import folder_sha256, verify_files
+from stemprover.plugins.missing import missing_modules
 from stemprover.plugins.origins import came_from_index, requirement_of
 from stemprover.plugins.packages import is_hub_folder
 from stemprover.plugins.record import verify_record
 from stemprover.plugins.state import read_state, state_file
 
-__all__ = ["Problem", "examine", "unchecked", "verify", "verify_base"]
+__all__ = ["Problem", "advise", "examine", "unchecked", "verify", "verify_base"]
 
 _REINSTALL_HOST = "python -m pip install --force-reinstall --no-deps stemprover"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that is broken, and the command (or, where there is none, the step) that mends it."""
+    """Something that is broken, or wanting, and the command (or, where there is none, the step) that mends it."""
 
     name: str
     what: str
@@ -126,6 +127,17 @@ def examine(plugins: Sequence[Plugin], check_adapter: Callable[[Path], None] | N
             yield Problem(plugin.name, error.got, _mend(plugin))
         else:
             yield from _weights(plugin, check_adapter)
+
+
+def advise(plugins: Sequence[Plugin]) -> Iterator[Problem]:
+    """Say what plugins that are as released still need before they can run.
+
+    That is no fault: what they wrap is left to the user because it is large, or built for one PyTorch.
+    """
+    for plugin in plugins:
+        missing = missing_modules(plugin.manifest) if plugin.status == "ok" and plugin.manifest else None
+        if missing:
+            yield Problem(plugin.name, missing.what, f"python -m pip install {missing.requirements}")
 
 
 def _weights(plugin: Plugin, check_adapter: Callable[[Path], None] | None) -> Iterator[Problem]:

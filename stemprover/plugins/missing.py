@@ -2,24 +2,53 @@
 
 from __future__ import annotations
 
+import dataclasses
 from importlib.util import find_spec
 from pathlib import Path
 
 from stemprover.plugins.manifest import Manifest
 
-__all__ = ["missing_file", "missing_module"]
+__all__ = ["MissingModules", "missing_file", "missing_module", "missing_modules"]
 
 
 def missing_module(manifest: Manifest) -> str:
-    """Return which module a plugin wraps that is not there, and what brings it; empty if all are."""
-    for module, requirement in manifest.needs.items():
-        try:
-            is_there = find_spec(module) is not None
-        except (ImportError, ValueError):  # a module of that name is loaded, and odd
-            is_there = False
-        if not is_there:
-            return f"needs {module}, which is not installed: pip install '{requirement}'"
-    return ""
+    """Return which modules a plugin wraps that are not there, and what brings them; empty if all are."""
+    missing = missing_modules(manifest)
+    return f"{missing.what}: pip install {missing.requirements}" if missing else ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MissingModules:
+    """What a plugin wraps and lacks.
+
+    Attributes
+    ----------
+    what : str
+        Which modules, as part of a sentence.
+    requirements : str
+        What brings them, quoted for a shell.
+    """
+
+    what: str
+    requirements: str
+
+
+def missing_modules(manifest: Manifest) -> MissingModules | None:
+    """Return what a plugin wraps and lacks; ``None`` if all is there."""
+    lacking = {module: requirement for module, requirement in manifest.needs.items() if not _is_there(module)}
+    if not lacking:
+        return None
+    state = "which is not installed" if len(lacking) == 1 else "which are not installed"
+    # The same extra may bring several. A manifest cannot smuggle quotes in: see stemprover.plugins.fields.
+    requirements = " ".join(f"'{requirement}'" for requirement in dict.fromkeys(lacking.values()))
+    return MissingModules(f"needs {' and '.join(lacking)}, {state}", requirements)
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):  # a module of that name is loaded, and odd
+        return False
 
 
 def missing_file(folder: Path | None, manifest: Manifest, distribution: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stemprover.errors import OutputError
 from stemprover.evaluation import evaluate
-from stemprover.evaluation.arrays import rms_dbfs
+from stemprover.evaluation.arrays import EMPTY_DBFS, rms_dbfs
 from stemprover.report.comparison import Comparison, open_comparison
 from stemprover.report.comparison_page import write_comparison
 from stemprover.report.comparison_plot import plot_comparison
@@ -16,7 +16,6 @@ from stemprover.report.comparison_plot import plot_comparison
 __all__ = ["compare_files"]
 
 _WRITERS: Mapping[str, Callable[[Path, Comparison], None]] = {".html": write_comparison, ".png": plot_comparison}
-_SILENT_DBFS = -90.0
 
 
 def compare_files(
@@ -57,7 +56,7 @@ def _scores(comparison: Comparison) -> dict[str, dict[str, float]]:
     """Metrics of every file against the reference; none against silence."""
     form = comparison.format
     truth = comparison.files[0].source.read(0, form.samples)
-    if rms_dbfs(truth) < _SILENT_DBFS:
+    if rms_dbfs(truth) < EMPTY_DBFS:
         return {}
     return {
         file.letter: evaluate(truth, file.source.read(0, form.samples), form.sample_rate)

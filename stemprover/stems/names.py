@@ -17,6 +17,7 @@ other, but nothing is known about what belongs into it.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,6 +31,7 @@ __all__ = [
     "lacking_class",
     "leading_words",
     "song_title",
+    "song_titles",
     "songs_by_title",
     "titled_mixture",
 ]
@@ -81,6 +83,7 @@ _WHOLE = {"ride": "cymbals", "crash": "cymbals", "tom": "toms"}
 _NO_CLASS = re.compile(r"(no )?(woodwinds|wind|strings|synth|reverb|echo|noise|dry|crowd|effects|dialog)")
 _PATTERN = re.compile(r"\b(?:" + "|".join(sorted(_CLASS_OF, key=len, reverse=True)) + r")\b")
 _MIXTURE_NAMES = frozenset({"mix", "mixture", "original", "full mix", "original mix", "mixdown"})
+_MIXTURE_IN_BRACKETS = frozenset({"mix", "mixture", "original"})
 
 
 def check_stem_class(name: str) -> str:
@@ -151,15 +154,42 @@ def is_mixture_name(path: Path | str) -> bool:
     words = _words(path.stem)
     if words.endswith(" mix") and not _class_in(path.stem):
         return True
-    brackets = {_words(text) for text in re.findall(r"[(\[]([^)\]]*)[)\]]", path.stem)}
-    return words in _MIXTURE_NAMES or words.endswith(" mixture") or bool(brackets & {"mix", "mixture", "original"})
+    if words in _MIXTURE_NAMES or words.endswith(" mixture"):
+        return True
+    # A title may have brackets too, before the stem's: "song (Original)_(Vocals)" is no mixture.
+    telling = [text for text in re.findall(r"[(\[]([^)\]]*)[)\]]", path.stem) if _tells(text)]
+    return bool(telling) and _words(telling[-1]) in _MIXTURE_IN_BRACKETS
+
+
+def _tells(text: str) -> bool:
+    """Whether what stands in brackets says what a file holds."""
+    return _words(text) in _MIXTURE_IN_BRACKETS or _class_in_brackets(text) is not None
 
 
 def song_title(path: Path | str) -> str:
-    """Title of the song in names of the form ``1_Title_(Vocals)_model.flac``, in lower case; empty for other names."""
-    name = re.sub(r"^\d+_(?=.*[(\[])", "", Path(path).stem)
+    """Title of the song in names of the form ``1_Title_(Vocals)_model.flac``, in lower case; empty for other names.
+
+    A number in front is UVR's count of files, unless nothing would be left of the title (``1999_(Vocals).wav``).
+    """
+    return re.sub(r"^\d+_(?=.)", "", _numbered_title(path))
+
+
+def _numbered_title(path: Path | str) -> str:
+    name = Path(path).stem
     brackets = [found for found in re.finditer(r"[(\[]([^)\]]*)[)\]]", name) if _class_in_brackets(found[1])]
     return name[: brackets[-1].start()].rstrip(" _-.").casefold() if brackets else ""
+
+
+def song_titles(paths: Sequence[Path]) -> dict[Path, str]:
+    """Return :func:`song_title` of each, with the number where it tells songs apart.
+
+    It does when the same stem is there with two numbers: ``01_untitled_(Vocals)`` beside ``02_untitled_(Vocals)``.
+    """
+    numbered = {path: _numbered_title(path) for path in paths}
+    different = {(numbered[path], song_title(path), guess_stem_class(path.name)) for path in paths}
+    count = Counter((title, stem_class) for _, title, stem_class in different)
+    repeated = {title for (title, _), numbers in count.items() if numbers > 1}
+    return {path: numbered[path] if song_title(path) in repeated else song_title(path) for path in paths}
 
 
 def songs_by_title(paths: Sequence[Path]) -> dict[str, list[Path]]:
@@ -171,10 +201,11 @@ def songs_by_title(paths: Sequence[Path]) -> dict[str, list[Path]]:
         The files of each song by its title, the song itself (``title.wav``) included. All under the empty title when
         there are no two titles, or a file that belongs to none of them.
     """
-    titles = {title for title in map(song_title, paths) if title}
+    titled = song_titles(paths)
+    titles = {title for title in titled.values() if title}
     by_title: dict[str, list[Path]] = {title: [] for title in sorted(titles)}
     for path in paths:
-        title = song_title(path) or path.stem.casefold()
+        title = titled[path] or path.stem.casefold()
         if len(titles) < 2 or title not in titles:
             return {"": list(paths)}
         by_title[title].append(path)

@@ -17,7 +17,7 @@ from stemprover.stems.names import (
     is_mixture_name,
     lacking_class,
     leading_words,
-    song_title,
+    song_titles,
     titled_mixture,
 )
 from stemprover.stems.repeated import require_each_once, require_no_sum
@@ -223,7 +223,7 @@ def _require_one_song(stems: Sequence[Path]) -> None:
     What stands before a stem in brackets is a separator's name for the song. Without brackets it may as well say which
     vocals they are; it is a song's when others have just the same two stems or more.
     """
-    titles = {title for title in map(song_title, stems) if title}
+    titles = {title for title in song_titles(stems).values() if title}
     if len(titles) < 2:
         classes = defaultdict(set)
         for stem in stems:
