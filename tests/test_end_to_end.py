@@ -107,8 +107,9 @@ def test_the_mean_of_the_tutorials_song_rises_and_the_page_says_by_how_little(
     """On the page's own 20 s of one song, its loudest, the mean SI-SDR over stems is higher after the repair.
 
     That is all: it rose by 0.004 dB when this was written, which nobody hears, because stems as poor as these are
-    mostly left alone. It is not asserted that each stem gains, nor that another stretch or song does: on 12 s that this
-    test used before, the mean fell by 0.014 dB, and bass, which is silent in truth and has no SI-SDR, gets 0.1 dB louder.
+    mostly left alone. It is not asserted that each stem gains, nor that another stretch or song does: on 12 s that
+    this test used before, the mean fell by 0.014 dB, and bass, which is silent in truth and has no SI-SDR, gets 0.1 dB
+    louder.
     What the page says of the mean must fit what is measured here.
     """
     measured = check(tutorial, tutorial.prepare(tmp_path / "song", SHARED))
