@@ -31,7 +31,7 @@ test: $(READY_TEST) chromium lint
 
 test-ray: $(READY_RAY)
 	$(PY) -m pytest -q tests/test_batch_ray.py tests/test_batch_ray_alone.py tests/test_batch_ray_cluster.py \
-		tests/test_batch_remote.py
+		tests/test_batch_ray_continued.py tests/test_batch_remote.py
 
 # PyPI's torchaudio is built for CUDA and would break every import; its networks are Python alone. It is put beside the
 # environment and not into it, because PEFT imports whatever torchaudio it finds.

@@ -12,6 +12,8 @@ import pytest
 
 from stemprover.batch import claims, places
 from stemprover.batch.claims import LEASE_S, beside, claimed
+from stemprover.batch.jobs import Job, Source, Target
+from stemprover.batch.leftovers import cleared_up
 from stemprover.errors import OutputError
 
 NOW = 1_000_000.0
@@ -160,3 +162,44 @@ def test_the_last_to_let_go_removes_the_folder_that_another_claim_made(
     with claimed([str(clean / "vocals.wav")], "one"):
         assert (clean / claims.HIDDEN).is_dir()
     assert not clean.exists()
+
+
+def jobs_at(store: str, count: int) -> list[Job]:
+    return [Job(Source(f"{n}.wav"), (f"{n}.wav",), (Target(f"{store}/{n}.wav", {}),)) for n in range(count)]
+
+
+def test_claims_of_killed_workers_go_with_their_run_and_no_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("stemprover.batch.leftovers.time", SimpleNamespace(sleep=slept.append, monotonic=lambda: NOW))
+    jobs = jobs_at(f"memory://{tmp_path.name}", 100)
+    held = {3: "a", 4: "b", 60: "a", 99: "a"}
+    for number, run in held.items():
+        claim(jobs[number].targets[0].audio, run, "t", NOW + LEASE_S)
+    ours, theirs, again, far = (beside(jobs[number].targets[0].audio, ".claim") for number in held)
+    with cleared_up(jobs, (), "a"):
+        pass
+    assert all(map(places.exists, (ours, theirs, again, far))), "it went well"
+    over = {job.source for job in jobs[70:]}
+    with pytest.raises(KeyboardInterrupt), cleared_up(jobs, over, "a"):
+        raise KeyboardInterrupt
+    assert [places.exists(place) for place in (ours, theirs, again)] == [False, True, False]
+    assert places.exists(far), "nobody asks for a job that is over"
+    assert slept == [5.0], "once for all: until then workers may live"
+
+
+def test_few_places_are_looked_at_among_many_that_nobody_has_claimed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+
+    def holds(place: str, run: str) -> bool:
+        asked.append(place)
+        return len(asked) < 3
+
+    monkeypatch.setattr("stemprover.batch.leftovers.holds", holds)
+    monkeypatch.setattr("stemprover.batch.leftovers.time", SimpleNamespace(sleep=lambda _: None, monotonic=lambda: NOW))
+    with pytest.raises(KeyboardInterrupt), cleared_up(jobs_at(f"memory://{tmp_path.name}", 10_000), (), "a"):
+        raise KeyboardInterrupt
+    assert 60 < len(asked) < 100

@@ -79,6 +79,15 @@ class Noting(TinyLoader):
         return super().__call__(device)
 
 
+class Placed(TinyLoader):
+    """Notes the address of the cluster that a worker is in."""
+
+    def __call__(self, device: str) -> Enhancer:
+        if ray.is_initialized():
+            (self.base.parent / "joined").write_text(ray.get_runtime_context().gcs_address)
+        return super().__call__(device)
+
+
 def test_workers_share_a_gpu_of_a_cluster_that_was_there(
     base: Path, tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +129,19 @@ def test_workers_read_and_write_a_store_of_objects(base: Path, tmp_path: Path, a
     assert states == [f"{path.name}.json" for path in inputs], "no claim is left"
     again = batch(base, there, f"{scheme}://bucket/clean", engine, resume=True)
     assert {one.status for one in again} == {"resumed"}
+
+
+def test_without_an_address_it_is_a_cluster_of_its_own_beside_others(
+    base: Path, tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray itself would join one that it is pointed to, or that was started on this machine."""
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setattr("batches.TinyLoader", Placed)
+    (outcome,) = batch(base, takes(tmp_path / "in", 1), tmp_path / "clean", Engine("ray", workers=1, threads=1))
+    assert (outcome.status, outcome.error) == ("done", "")
+    joined = (base.parent / "joined").read_text()
+    assert joined
+    assert joined != address
 
 
 def test_where_no_cluster_is_it_is_one_line(base: Path, tmp_path: Path) -> None:

@@ -180,7 +180,7 @@ def test_the_command_line_continues_on_ray_at_a_server_and_here_again(tmp_path: 
     local, on_ray = ("-o", f"{clean}/", "--resume", "--threads", "1"), ("--engine", "ray", "--jobs", "2")
     code, out, _ = enhance(mark, *there[:1], f"{store}/in/none.wav", *local)
     assert (code, counts(out)) == (1, {"done": 1, "done before": 0, "failed": 1, "stems": 1})
-    assert places.file_names(clean) == ["failures.csv", "take0.wav"]
+    assert places.file_names(clean) == ["failures.csv", "take0.enhanced.wav"]
     before = versions(clean)
     code, out, err = enhance(mark, *there, *local, *on_ray)
     assert (code, err, counts(out)) == (0, "", {"done": 2, "done before": 1, "failed": 0, "stems": 2})
