@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-__all__ = ["peak_megabytes"]
+__all__ = ["own_peak_mb", "peak_megabytes"]
 
 
 def peak_megabytes(minutes: float, quality: str, base: str | None, vocoder: str) -> dict[str, float]:
@@ -23,7 +23,7 @@ def peak_megabytes(minutes: float, quality: str, base: str | None, vocoder: str)
     return result
 
 
-def _own_peak_mb() -> float:
+def own_peak_mb() -> float:
     """Highest resident memory of this process.
 
     ``getrusage`` alone would start at the parent's memory: Linux carries its figure over when a process is replaced.
@@ -51,7 +51,7 @@ def _run(minutes: float, quality: str, base: str, vocoder: str) -> dict[str, flo
             enhancer = new_enhancer(repair=True, base=base or None)
             done = enhancer.enhance(stems, case.settings, output=Path(name) / "out.wav")
             return {
-                "peak_mb": _own_peak_mb(),
+                "peak_mb": own_peak_mb(),
                 "total_s": done.timings_s["total"],
                 "repaired_s": done.planned_s,
             }

@@ -42,23 +42,25 @@ def scale_page(results: Mapping[str, Any], price: float = 0.04, cores: int = 16)
     cores : int
         Cores of a node.
     """
-    jobs, ray = results["jobs"]["results"], results["ray"]["results"]
+    jobs, ray, sets = (results[part]["results"] for part in ("jobs", "ray", "sets"))
     busy = max((row for row in jobs if row["repair"] and row["threads"] == 1), key=lambda row: row["workers"])
-    quiet = next(row for row in jobs if not row["repair"])
     one = next(row for row in jobs if row["repair"] and row["workers"] == row["threads"] == 1)
     efficiency = per_file(one) / per_file(busy) / busy["workers"]
-    repaired, nothing = (per_file(row) * row["workers"] / row["seconds"] for row in (busy, quiet))
+    repaired, nothing = (
+        next(per_file(row) * row["workers"] / row["seconds"] / row["stems"] for row in sets if row["repair"] == wanted)
+        for wanted in (True, False)
+    )
+    repaired, nothing = repaired / efficiency, nothing / efficiency
     handed = next(row for row in ray if row["again"] and row["engine"] == "ray")
     rate = 1.0 / per_file(handed)
     cluster = max((row for row in ray if not row["again"]), key=lambda row: row["workers"])
-    (process,) = results["memory"]["results"]
-    held = max(process["memory_mb"]) / 1000
+    held = max(row["peak_mb"] for row in sets) / 1000
     against = per_file(cluster) / per_file(busy) if cluster["workers"] == busy["workers"] else 1.0
     cost = {share: nothing + share * (repaired - nothing) for share in SHARES}
     return "".join(
         (
             _head(results, cores, price),
-            _measured(repaired, nothing, efficiency, busy["workers"], against, rate, held, process["workers"]),
+            _measured(repaired, nothing, efficiency, busy["workers"], against, rate, held),
             _songs(cost, cores, price, against),
             _limits(cost, cores, against, rate, held),
         )
@@ -75,7 +77,7 @@ assumptions:
 
 * a song is {STEMS} stems of {SONG_S:.0f} s, stereo, 44.1 kHz, 16 bit, repaired jointly at quality `balanced` on CPUs;
 * a node has {cores} cores like the measured ones, a worker has one core, and workers of a node get in each other's way
-  no more than they did in the measurement;
+  no more than they did in the measurement: what one job took is divided by the scaling efficiency;
 * a core costs {price:g} per hour in whatever currency; storage and traffic come on top.
 
 GPUs were not measured and are not in here.
@@ -90,15 +92,14 @@ def _measured(
     against: float,
     rate: float,
     held: float,
-    sharing: int,
 ) -> str:
     table = [
-        ["core seconds per second of audio, all of it repaired", number(repaired, 3)],
-        ["core seconds per second of audio, nothing found", number(nothing, 3)],
+        ["core seconds per second of a stem in a set, all of it repaired", number(repaired, 3)],
+        ["core seconds per second of a stem in a set, nothing found", number(nothing, 3)],
         [f"scaling efficiency of {workers} jobs on one machine", percent(efficiency, 0)],
         ["time on Ray relative to local, same workers", number(against, 2)],
         ["jobs that one Ray driver hands out and takes back per second", number(rate, 0)],
-        [f"highest resident memory of a process with {sharing} jobs, GB", number(held, 1)],
+        ["highest resident memory of a process with one job, GB", number(held, 1)],
     ]
     return f"\n## Measured\n\n{markdown_table(('', ''), table)}"
 
@@ -137,7 +138,8 @@ Songs do not depend on each other, so that nothing but these shared parts ends t
 
 * **Storage** comes first. One file server on a 10 Gbit/s line feeds the number of nodes in the fourth column; stores of
   objects (`s3://`, `gs://`) go on. FLAC halves the traffic.
-* **Memory**: {cores} workers, each a process of its own, need at most {cores * held:.0f} GB on a node.
+* **Memory**: {cores} workers, each a process of its own, need about {cores * held:.0f} GB on a node. Longer songs need
+  little more ([speed](benchmarks/speed.md) has the peak of 30 minutes).
 * **The driver** hands out one job at a time and reads one line for each. Beyond the last column, split the manifest and
   run several drivers: outputs are claimed one by one, so that even an overlap does no harm.
 * **The list of jobs** is in the driver's memory, about one kilobyte each: a million songs are one gigabyte. Split the

@@ -38,6 +38,7 @@ def page(results: Mapping[str, Any]) -> str:
     for part, title, body in (
         ("jobs", "Jobs at a time", _jobs),
         ("files", "Short files, long files, one by one", _files),
+        ("sets", "Stem sets", _sets),
         ("ray", "Local and Ray", _ray),
         ("memory", "Memory", _memory),
     ):
@@ -130,6 +131,20 @@ def _files(rows: Sequence[Row]) -> str:
         + markdown_table(head, table, digits=3)
         + f"\nA batch of {single['seconds']:g} s is {number(alone / same, 1)} times as fast as a process for each"
         " file.\n"
+    )
+
+
+def _sets(rows: Sequence[Row]) -> str:
+    table = []
+    for row in rows:
+        what = "all repaired" if row["repair"] else "nothing found"
+        share = per_file(row) / row["seconds"] / row["stems"]
+        table.append([what, row["files"], per_file(row), f"{share:.3f}", f"{row['peak_mb']:.0f}"])
+    head = ("sets", "number", "seconds per set", "seconds per second of stem", "peak MB")
+    one = rows[0]
+    return (
+        f"Folders of {one['stems']} stems of {one['seconds']:g} s and their mixture, repaired jointly: each stem with"
+        " what the others know. One job, one thread.\n\n" + markdown_table(head, table, digits=1)
     )
 
 

@@ -18,6 +18,7 @@ import soundfile
 __all__ = ["Batch", "after_first_wave", "measure"]
 
 _HERE = Path(__file__).resolve().parent
+_SET = ("kick", "snare", "toms", "hihat", "cymbals")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Batch:
     Attributes
     ----------
     files : int
-        Number of files.
+        Number of files, or of stem sets.
     seconds : float
         Length of each, stereo at 44.1 kHz.
     workers, threads : int
@@ -40,6 +41,8 @@ class Batch:
         ``fast``, ``balanced`` or ``best``.
     again : bool
         Run a second time with ``--resume`` and measure that.
+    stems : int
+        1 for lone stems; more for folders of so many stems and their mixture, which are repaired jointly.
     """
 
     files: int
@@ -50,6 +53,7 @@ class Batch:
     repair: bool = True
     quality: str = "balanced"
     again: bool = False
+    stems: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,20 +80,29 @@ def measure(batch: Batch) -> dict[str, Any]:
 
 
 def _files(folder: Path, batch: Batch) -> list[str]:
-    """Excerpts of the bundled stem, each from another place."""
-    from looped import EXAMPLE
-
-    audio, rate = soundfile.read(EXAMPLE / "hihat.flac", dtype="int16", always_2d=True)
-    length = round(batch.seconds * rate)
+    """Excerpts of the bundled stem, each from another place; or folders of excerpts of several, and of the mixture."""
     folder.mkdir()
     paths = []
     for number in range(batch.files):
-        path = folder / f"{number:05d}-hihat.wav"
-        with soundfile.SoundFile(path, "w", rate, audio.shape[1], "PCM_16") as file:
-            for block in _cut(audio, number * rate // 3, length):
-                file.write(block)
+        if batch.stems == 1:
+            path = folder / f"{number:05d}-hihat.wav"
+            _write(path, "hihat", number, batch.seconds)
+        else:
+            path = folder / f"{number:05d}"
+            path.mkdir()
+            for name in (*_SET[: batch.stems], "mix"):
+                _write(path / f"{name}.wav", name, number, batch.seconds)
         paths.append(str(path))
     return paths
+
+
+def _write(path: Path, name: str, number: int, seconds: float) -> None:
+    from looped import EXAMPLE
+
+    audio, rate = soundfile.read(EXAMPLE / f"{name}.flac", dtype="int16", always_2d=True)
+    with soundfile.SoundFile(path, "w", rate, audio.shape[1], "PCM_16") as file:
+        for block in _cut(audio, number * rate // 3, round(seconds * rate)):
+            file.write(block)
 
 
 def _cut(audio: Any, start: int, length: int) -> Iterator[Any]:
@@ -102,7 +115,9 @@ def _cut(audio: Any, start: int, length: int) -> Iterator[Any]:
 
 
 def _run(batch: Batch, folder: Path) -> dict[str, Any]:
-    """Return ``first_s`` (start-up and first file), see :func:`after_first_wave`, and memory after each file."""
+    """Return ``first_s`` (start-up and first file), see :func:`after_first_wave`, memory after each file, its peak."""
+    from memory import own_peak_mb
+
     from stemprover.batch.engines import Engine, NoBars, run_all
     from stemprover.batch.orders import Order
     from stemprover.batch.planning import Selection, plan_jobs
@@ -113,7 +128,7 @@ def _run(batch: Batch, folder: Path) -> dict[str, Any]:
     inputs = _files(folder / "in", batch)
     settings = Settings(auto_detect=True, generic=batch.repair, quality=batch.quality)
     engine = Engine("ray" if batch.engine == "ray" else "local", batch.workers, batch.threads)
-    selection = Selection(output=f"{folder}/out/{{stem}}.wav")
+    selection = Selection(output=f"{folder}/out/{{folder}}/{{stem}}.wav")
 
     def outcomes(resume: bool) -> Iterator[Any]:
         order = Order(settings, BenchLoader(batch.repair), resume=resume, record=True)
@@ -135,6 +150,7 @@ def _run(batch: Batch, folder: Path) -> dict[str, Any]:
         "rest_s": after_first_wave(times, first_wave),
         "cpu_s": after_first_wave(cpu, first_wave),
         "memory_mb": memory,
+        "peak_mb": own_peak_mb(),
     }
 
 

@@ -187,6 +187,19 @@ def test_audio_that_cannot_be_read_is_named_not_forgotten(tmp_path: Path) -> Non
     assert Job.from_json(job.to_json()) == job
 
 
+def test_folders_beside_the_stems_of_a_set_are_named(tmp_path: Path) -> None:
+    """A loose file makes a folder of songs one set; who gets one result instead of a hundred must be told why."""
+    for name in ("demo.wav", "a/vocals.wav", "b/c/vocals.flac", ".hidden/vocals.wav", "d/old.enhanced.wav"):
+        sound(tmp_path / "songs" / name)
+    (tmp_path / "songs" / "empty").mkdir()
+    (job,) = plan_jobs([str(tmp_path / "songs")], Selection(), False).jobs
+    assert (len(job.stems), job.passed_by) == (1, ("a", "b"))
+    assert Job.from_json(job.to_json()) == job
+    (tmp_path / "songs" / "demo.wav").unlink()
+    found = plan_jobs([str(tmp_path / "songs")], Selection(), False).jobs
+    assert [(Path(job.source.place).name, job.passed_by) for job in found] == [("a", ()), ("c", ())]
+
+
 def test_patterns_find_files_and_folders_but_no_earlier_results(tmp_path: Path) -> None:
     wanted = [sound(tmp_path / name) for name in ("a/one.wav", "a/two.flac", "b/c/three.wav")]
     sound(tmp_path / "a" / "one.enhanced.wav")
@@ -297,3 +310,28 @@ def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(OutputError, match="nowhere"):
         write_json(tmp_path / "nowhere" / "report.json", {})
+
+
+@pytest.mark.parametrize("rows", ["", "\n", "\r\n\r\n"])
+@pytest.mark.parametrize("named", [True, False])
+def test_a_manifest_without_rows_is_told_with_what_one_looks_like(tmp_path: Path, rows: str, named: bool) -> None:
+    manifest = tmp_path / "list.csv"
+    manifest.write_bytes(f"input,output\n{rows}".encode())
+    inputs = [str(sound(tmp_path / "vocals.wav"))] if named else []
+    with pytest.raises(OptionError, match=r"inputs in the manifest '.*list\.csv', got no row .* 'song/vocals\.wav,"):
+        plan_jobs(inputs, Selection(manifest=str(manifest)), False)
+
+
+def test_a_row_whose_folder_holds_no_audio_is_no_empty_manifest(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    manifest = tmp_path / "list.csv"
+    manifest.write_text("input,output\nempty,clean/\n")
+    plan = plan_jobs([], Selection(manifest=str(manifest)), False)
+    assert not plan.jobs
+    assert "none in" in str(plan.failures[0].error)
+
+
+def test_an_input_that_a_manifest_names_again_is_one(tmp_path: Path) -> None:
+    manifest, stem = tmp_path / "list.csv", sound(tmp_path / "vocals.wav")
+    manifest.write_text(f"input\n{stem}\n")
+    assert len(plan_jobs([str(stem)], Selection(manifest=str(manifest)), False).jobs) == 1

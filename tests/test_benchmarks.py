@@ -49,6 +49,10 @@ def made_up() -> dict[str, object]:
             batch(2, 1, 288.0 / 8 * 3, seconds=288.0),
             batch(6, 1, 6.0, engine="one by one"),
         ],
+        "sets": [
+            batch(6, 1, 48.0, seconds=32.0, stems=4, peak_mb=500.0),
+            batch(24, 1, 6.4, seconds=32.0, stems=4, peak_mb=400.0, repair=False),
+        ],
         "ray": [
             batch(24, 1, 3.3, **ray),
             batch(24, 4, 4.4, **ray),
@@ -68,6 +72,8 @@ def test_throughput_page_compares_jobs_engines_and_files() -> None:
     assert "| a batch | 24 | 8.000 | 3.000 | 0.375 | 1.00 | met |" in text
     assert "| a batch | 9 | 4.000 | 1.800 | 0.450 | 1.20 | **not met** |" in text
     assert "A batch of 8 s is 2.0 times as fast as a process for each file." in text
+    assert "Folders of 4 stems of 32 s and their mixture" in text
+    assert "| all repaired | 6 | 48.0 | 0.375 | 500 |" in text
     assert "| already done, skipped | ray | 4 | 200 | 360000 |" in text
     assert "the trend is 0.0 % ± 0.0 % per 200 files (95 % interval), target at most 2 % at its upper end: met." in text
 
@@ -87,12 +93,13 @@ def test_growth_is_the_trend_after_the_first_half() -> None:
 
 def test_scale_page_computes_from_the_measured_rates() -> None:
     text = scale_page(made_up(), price=0.1, cores=16)
-    assert "| core seconds per second of audio, all of it repaired | 0.500 |" in text
+    assert "| core seconds per second of a stem in a set, all of it repaired | 0.500 |" in text
+    assert "| core seconds per second of a stem in a set, nothing found | 0.067 |" in text
     assert "| scaling efficiency of 4 jobs on one machine | 75 % |" in text
     assert "| time on Ray relative to local, same workers | 1.10 |" in text
     assert "| jobs that one Ray driver hands out and takes back per second | 100 |" in text
-    assert "| highest resident memory of a process with 4 jobs, GB | 0.1 |" in text
-    assert "16 workers, each a process of its own, need at most 2 GB" in text
+    assert "| highest resident memory of a process with one job, GB | 0.5 |" in text
+    assert "16 workers, each a process of its own, need about 8 GB" in text
     core_hours = 1e6 * 4 * 240 * 0.5 * 1.1 / 3600
     assert f"| 100 % | {core_hours:,.0f} | {core_hours / 16 / 24:,.1f} |" in text
     assert f"| {core_hours * 0.1:,.0f} |" in text

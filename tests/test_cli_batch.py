@@ -123,6 +123,21 @@ def test_options_of_many_inputs_that_are_wrong(song: Path, capsys: Capsys, optio
     assert dates(song) == before
 
 
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        ("input,output\n", "no row below its first line"),
+        ("", "got nothing; write input,output,mixture,stem,title"),
+        ('{"input": "bass.wav", "output": "x.wav"}\n', "a column 'input' in the first line"),
+    ],
+)
+def test_manifests_that_name_nothing_are_one_line(song: Path, capsys: Capsys, content: str, part: str) -> None:
+    (song / "list.csv").write_text(content)
+    code, out, err = enhance(capsys, "--manifest", song / "list.csv")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert part in err
+
+
 def test_without_ray_it_is_one_line(song: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     code, _, err = enhance(capsys, song / "bass.wav", "--engine", "ray")

@@ -195,7 +195,11 @@ def test_late_stems_are_named_and_mended(song: Path, tmp_path: Path, capsys: pyt
         soundfile.write(path, np.pad(audio, ((1105, 0), (0, 0)))[: len(audio)], RATE)
     code, out, _ = enhance(capsys, song, "-o", tmp_path / "late", "--report", "none")
     assert code == 0
-    assert out.count("1105 samples late: --align mends it") == 2
+    assert out.count("1105 samples late: enhance --align mends it") == 2
+    for command in (["enhance", "--auto-detect", "--dry-run"], ["detect"]):
+        with pytest.raises(SystemExit):
+            main([*command, str(song)])
+        assert capsys.readouterr().out.count("1105 samples late") == 2, command
     code, out, _ = enhance(capsys, song, "-o", tmp_path / "mended", "--report", "none", "--align", "--json")
     found = [json.loads(line) for line in out.splitlines()]
     assert [(one["late_samples"], one["moved_samples"], one["samples"]) for one in found] == [(0, 1105, RATE // 2)] * 2

@@ -53,3 +53,8 @@ def test_one_line_says_what_was_done(
 ) -> None:
     print_short(told(*shares, consistent=consistent).to_dict())
     assert f": {said} ->" in capsys.readouterr().out
+
+
+def test_one_line_says_where_the_stem_was(capsys: pytest.CaptureFixture[str]) -> None:
+    print_short({**told(0.0, 0.0, 0.0).to_dict(), "late_samples": -3, "moved_samples": 1105})
+    assert ": unchanged, 3 samples early, moved by 1105 samples ->" in capsys.readouterr().out

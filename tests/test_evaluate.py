@@ -145,6 +145,30 @@ def test_late_estimates_are_aligned(tmp_path: Path) -> None:
     assert scored.scores["sdr"] == 100.0
 
 
+@pytest.mark.parametrize(("samples", "way"), [(529, "529 samples late"), (-64, "64 samples early"), (0, "")])
+def test_estimates_that_are_late_or_early_are_named(tmp_path: Path, samples: int, way: str) -> None:
+    """A fixed offset costs all of SI-SDR; without a word one would blame the separator."""
+    audio = noise(0, 2 * RATE)
+    truth = write(tmp_path / "truth", a=audio)
+    moved = write(tmp_path / "moved", a=np.roll(audio, samples, axis=1) + noise(1))
+    notes = evaluate_files(pair_stems(truth, moved)).notes
+    assert [note for note in notes if "--align" in note] == (
+        [f"a is {way} against its reference, which most scores punish: --align mends it"] if way else []
+    )
+    aligned = evaluate_files(pair_stems(truth, moved), options=EvaluationOptions(align=True))
+    assert not [note for note in aligned.notes if "--align" in note]
+
+
+def test_an_estimate_of_a_sum_is_aligned_to_the_sum(tmp_path: Path) -> None:
+    """Its first part may be silent, or hardly heard in it."""
+    parts = {"bass": np.zeros((2, 2 * RATE)), "drums": noise(1), "other": 0.3 * noise(2)}
+    truth = write(tmp_path / "truth", **parts)
+    late = write(tmp_path / "late", instrumental=np.roll(sum(parts.values()), 529, axis=1))
+    pair = StemPair("a", "generic", late / "instrumental.wav", tuple(truth / f"{name}.wav" for name in parts))
+    (scored,) = evaluate_files([pair], options=EvaluationOptions(align=True)).stems
+    assert scored.scores["si_sdr"] > 15.0
+
+
 def test_metrics_of_plugins_are_scored_like_the_host_s(tmp_path: Path) -> None:
     truth = write(tmp_path / "truth", a=noise(0, RATE))
     metric = Metric("peak_error", "Peak error", "", False, 0.0, lambda r, e, rate: float(abs(r.max() - e.max())))

@@ -107,6 +107,25 @@ def test_what_a_separator_wraps_and_is_not_there_is_told(site: Path, capsys: pyt
     assert json.loads(run(capsys, "plugins", "info", "acme", "--json")[1])["reason"] == ""
 
 
+@pytest.mark.parametrize("command", ["separate", "clean"])
+def test_what_a_separator_wraps_is_looked_for_before_the_first_song(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    code = PLUGIN.format(does="pass", stems="('vocals', 'other')")
+    installed_plugin(site, code, needs={"acme_net": "acme[all]"})
+    songs = [str(song(tmp_path / f"{name}.wav", 1.0, 8_000)) for name in "ab"]
+    arguments = (command, *songs, "--separator", "acme", "-o", str(tmp_path / "out"))
+    code, out, err = run(capsys, *arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "expected separator acme with all that it wraps, got one that needs acme_net, which is not installed" in err
+    assert "run: pip install 'acme[all]'" in err
+    assert err.count("expected") == 1
+    assert not (tmp_path / "out").exists()
+    (site / "acme_net.py").touch()
+    if command == "separate":
+        assert run(capsys, *arguments)[0] == 0
+
+
 PLUGIN = """
 import sys
 
@@ -120,11 +139,15 @@ class entry:
 """
 
 
-def made_by_plugin(site: Path, does: str = "pass", stems: str = "('vocals', 'other')", megabytes: int = 0) -> Separator:
-    package = code_plugin(site, "acme", "separator", PLUGIN.format(does=does, stems=stems))
+def installed_plugin(site: Path, code: str, **changes: object) -> None:
+    package = code_plugin(site, "acme", "separator", code)
     manifest = json.loads((package / "stemprover.json").read_text())
-    manifest |= {"stems": ["vocals", "other"], "sample_rate": 8000, "download_size_mb": megabytes}
+    manifest |= {"stems": ["vocals", "other"], "sample_rate": 8000} | changes
     (package / "stemprover.json").write_text(json.dumps(manifest))
+
+
+def made_by_plugin(site: Path, does: str = "pass", stems: str = "('vocals', 'other')", megabytes: int = 0) -> Separator:
+    installed_plugin(site, PLUGIN.format(does=does, stems=stems), download_size_mb=megabytes)
     return choose_separator("acme", list(listed().values()))
 
 
@@ -152,6 +175,39 @@ def test_a_plugin_that_fails_at_a_song_is_named_with_the_way_out(
     assert not list(tmp_path.rglob("vocals.wav"))
 
 
+@pytest.mark.parametrize(
+    ("kind", "expected", "shown"),
+    [
+        ("PluginError", "ffmpeg for separator acme", "ffmpeg for separator acme"),
+        ("AudioError", "a song", "a song for plugin acme"),
+    ],
+)
+def test_what_a_plugin_says_itself_is_told_as_it_is(site: Path, kind: str, expected: str, shown: str) -> None:
+    separator = made_by_plugin(
+        site, f"from stemprover import errors; raise errors.{kind}('{expected}', 'none', 'get it')"
+    )
+    for _ in range(2):
+        with pytest.raises(PluginError) as caught:
+            separator.separate(torch.zeros(2, 80))
+        assert str(caught.value) == f"expected {shown}, got none; get it"
+
+
+@pytest.mark.parametrize("error", ["PluginError('a licence', 'none', 'buy one')", "ValueError('no')"])
+def test_a_separator_that_does_not_start_says_so_once(site: Path, error: str) -> None:
+    installed_plugin(site, f"from stemprover.errors import PluginError\ndef entry(): raise {error}")
+    with pytest.raises(PluginError) as caught:
+        choose_separator("acme", list(listed().values()))
+    assert str(caught.value).count("expected") == 1
+    assert "acme" in str(caught.value)
+
+
+def test_an_error_of_a_class_of_the_plugin_s_own_is_a_failure_like_any_other(site: Path) -> None:
+    does = "from stemprover import errors; raise type('Odd', (errors.PluginError,), {'__init__': lambda self: None})()"
+    separator = made_by_plugin(site, does)
+    with pytest.raises(PluginError, match="a failure of plugin acme"):
+        separator.separate(torch.zeros(2, 80))
+
+
 def test_a_plugin_that_works_is_used_and_its_prints_stay_off_standard_output(
     site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -165,7 +221,7 @@ def test_a_plugin_that_works_is_used_and_its_prints_stay_off_standard_output(
 
 @pytest.mark.parametrize("stems", ["('../../up',)", "()", "('vocals', 'vocals')", "(1,)", "1 / 0"])
 def test_stems_that_cannot_be_names_of_files_are_refused(site: Path, stems: str) -> None:
-    with pytest.raises(PluginError, match=r"separator acme .*plugins? .*acme"):
+    with pytest.raises(PluginError, match=r"(separator|plugin) acme .*plugins? .*acme"):
         made_by_plugin(site, stems=stems)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from stemprover.batch import places
-from stemprover.batch.inputs import find_sources
+from stemprover.batch.inputs import find_sources, folders_with_audio
 from stemprover.batch.jobs import Failure, Job, Source
 from stemprover.batch.naming import DEFAULT_SUFFIX, Naming
 from stemprover.errors import AudioError, OptionError, OutputError, StemSetError
@@ -74,10 +74,11 @@ def plan_jobs(inputs: Sequence[str], selection: Selection, overwrite: bool | Non
     Raises
     ------
     OptionError, OutputError
-        Before any work: one output for several stems, or one that is an input, is there already or is no WAV or FLAC.
+        Before any work: one output for several stems, or one that is an input, is there already or is no WAV or FLAC;
+        a manifest that is none or has no rows.
     """
     skip = selection.suffix or DEFAULT_SUFFIX
-    sources, failures = find_sources(inputs, selection.manifest, skip)
+    sources, failures = _sources(inputs, selection.manifest, skip)
     count = len(sources) + len(failures)
     given = _places((*sources, *(failure.source for failure in failures)))
     naming = Naming(selection.output, selection.suffix, selection.report, selection.plot, given)
@@ -90,6 +91,18 @@ def plan_jobs(inputs: Sequence[str], selection: Selection, overwrite: bool | Non
     if overwrite is not None:
         _check_outputs(jobs, replaceable=overwrite or resume)
     return Plan(tuple(jobs), tuple(failures), selection.manifest is not None or count > 1)
+
+
+def _sources(inputs: Sequence[str], manifest: str | None, skip_suffix: str) -> tuple[list[Source], list[Failure]]:
+    """What was named and what a manifest adds to it; a manifest that adds nothing was hardly meant so."""
+    sources, failures = find_sources(inputs, None, skip_suffix)
+    if manifest is None:
+        return sources, failures
+    listed, unusable = find_sources((), manifest, skip_suffix)
+    if not listed and not unusable:
+        fix = "add a row for each, for example 'song/vocals.wav,clean/vocals.wav' below a first line 'input,output'"
+        raise OptionError(f"inputs in the manifest '{manifest}'", "no row below its first line", fix)
+    return list(dict.fromkeys([*sources, *listed])), [*failures, *unusable]
 
 
 def _places(sources: Iterable[Source]) -> int:
@@ -105,7 +118,8 @@ def _job(source: Source, selection: Selection, naming: Naming, skip_suffix: str)
         raise StemSetError("one stem for --stem", f"{len(stems)} stems", "leave --stem out; file names tell")
     targets = tuple(naming.target(source, stem, len(stems), is_set) for stem in stems)
     left_out = tuple(filter(is_unread_audio, places.file_names(source.place))) if is_set else ()
-    return Job(source, tuple(stems), targets, mixture, stem_class, left_out)
+    passed_by = folders_with_audio(source.place, skip_suffix) if is_set else ()
+    return Job(source, tuple(stems), targets, mixture, stem_class, left_out, passed_by)
 
 
 def _members(source: Source, mixture: str | None, skip_suffix: str) -> tuple[list[str], str | None]:

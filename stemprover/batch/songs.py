@@ -8,27 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
-from stemprover.batch import places
 from stemprover.batch.claims import claimed
 from stemprover.batch.fingerprint import separator_fingerprint, weights_fingerprint
-from stemprover.batch.jobs import Failure, Job, Source, Target
+from stemprover.batch.jobs import Job, Source, Target
 from stemprover.batch.records import Keeping, Record
 from stemprover.batch.reports import write_reports
 from stemprover.batch.staging import LocalFiles
 from stemprover.enhance import Enhanced, Enhancer, Settings
-from stemprover.errors import AudioError, OptionError, OutputError, StemProverError
+from stemprover.errors import AudioError, OptionError
 from stemprover.progress import Progress
 from stemprover.separation.base import HostedSeparator, Separator
-from stemprover.separation.songs import separate_song, stem_paths
-from stemprover.stems import StemSet, is_audio_name
+from stemprover.separation.songs import separate_song
+from stemprover.stems import StemSet
 
-__all__ = ["SEPARATED", "Cleaning", "Separation", "SongJob", "find_songs", "plan_songs"]
+__all__ = ["SEPARATED", "Cleaning", "Separation", "SongJob"]
 
 ResultT = TypeVar("ResultT")
 
@@ -68,95 +67,6 @@ class SongJob:
     def cleaning(self) -> Job:
         """The way from the song to its clean stems."""
         return Job(Source(str(self.song)), (str(self.song),), tuple(self.targets.values()))
-
-
-def find_songs(named: Sequence[str]) -> tuple[list[Path], list[Failure]]:
-    """Look up files, the audio files of folders, and patterns that the shell left alone; each song once, in order."""
-    found: dict[Path, None] = {}
-    failures: list[Failure] = []
-    for place in named:
-        inside = None
-        if places.is_remote(place):
-            error = AudioError("songs on this machine", f"'{place}'", "fetch them first; enhance reads URLs")
-            failures.append(Failure(Source(place), error))
-            continue
-        if places.is_folder(place):
-            inside = [places.join(place, name) for name in places.file_names(place)]
-        elif not places.exists(place) and any(sign in place for sign in "*?["):
-            inside = places.matching(place)
-        songs = [place] if inside is None else [song for song in inside if is_audio_name(places.name_of(song))]
-        if not songs:
-            failures.append(Failure(Source(place), AudioError("songs", f"none in '{place}'", "check the path")))
-        found |= dict.fromkeys(map(Path, songs))
-    return list(found), failures
-
-
-def plan_songs(
-    songs: Sequence[Path],
-    separator: Separator,
-    folder: Path,
-    *,
-    clean: bool = False,
-    reports: Sequence[str] = (),
-    replaceable: bool = False,
-) -> tuple[tuple[SongJob, ...], tuple[Failure, ...]]:
-    """Settle all outputs before any work starts: ``FOLDER/SONG/STEM.wav``.
-
-    A song that is called like one before it fails, and so does one of whose files one is there already or is a song of
-    this run; the others are done.
-
-    Parameters
-    ----------
-    songs : sequence of Path
-    separator : Separator
-        Says which stems there will be.
-    folder : Path
-        Gets a folder per song.
-    clean : bool
-        Whether stems are repaired, too; what the separator made then goes to ``FOLDER/SONG/separated/``.
-    reports : sequence of str
-        ``json`` and ``html`` reports of clean stems.
-    replaceable : bool
-        Files that are there may be replaced, or it is settled song by song whether they may.
-
-    Returns
-    -------
-    tuple of (tuple of SongJob, tuple of Failure)
-    """
-    jobs: dict[str, SongJob] = {}
-    failures: list[Failure] = []
-    inputs = {song.resolve() for song in songs}
-    for song in dict.fromkeys(songs):
-        try:
-            if song.stem in jobs:
-                got = f"'{jobs[song.stem].song}' and '{song}'"
-                raise OptionError("songs with different names", got, "run them with a different -o each")
-            job = _planned(song, separator, folder, clean, reports)
-            _check_files(job, inputs, replaceable)
-            jobs[song.stem] = job
-        except StemProverError as error:
-            failures.append(Failure(Source(str(song)), error))
-    return tuple(jobs.values()), tuple(failures)
-
-
-def _planned(song: Path, separator: Separator, folder: Path, clean: bool, reports: Sequence[str]) -> SongJob:
-    paths = stem_paths(song, separator, folder)
-    targets: dict[str, Target] = {}
-    if clean:
-        targets = {
-            stem: Target(str(path), {kind: str(path.with_suffix(f".report.{kind}")) for kind in reports})
-            for stem, path in paths.items()
-        }
-        paths = {stem: path.parent / SEPARATED / path.name for stem, path in paths.items()}
-    return SongJob(song, paths, targets)
-
-
-def _check_files(job: SongJob, inputs: Set[Path], replaceable: bool) -> None:
-    for path in job.files:
-        if path.resolve() in inputs:
-            raise OutputError("an output that is not an input", f"'{path}'", "choose another -o")
-        if path.is_dir() or (path.exists() and not replaceable):
-            raise OutputError("a new file", f"'{path}', which exists", "use --overwrite, --resume or another -o")
 
 
 class Separation:

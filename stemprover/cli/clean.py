@@ -12,7 +12,14 @@ import click
 
 from stemprover.batch.naming import REPORTS
 from stemprover.cli.options import QUALITIES, device_options, quieten_libraries
-from stemprover.cli.separate import note_stand_in, resume_option, separator_option, song_keeping, songs_argument
+from stemprover.cli.separate import (
+    note_passed_by,
+    note_stand_in,
+    resume_option,
+    separator_option,
+    song_keeping,
+    songs_argument,
+)
 
 if TYPE_CHECKING:
     from stemprover.batch.songs import SongJob
@@ -64,12 +71,14 @@ def clean(
 ) -> None:
     """Take songs apart and repair the stems together: separate and enhance in one go.
 
-    SONG is an audio file, a folder of songs, or a quoted pattern. Each song gets a folder OUTPUT/SONG with its clean
-    stems and their reports; what the separator made is kept in OUTPUT/SONG/separated.
+    SONG is an audio file, a folder of songs, a folder of such folders (kept below OUTPUT), or a quoted pattern.
+    Each song gets a folder OUTPUT/SONG with its clean stems and their reports; what the separator made is kept in
+    OUTPUT/SONG/separated.
     """
     quieten_libraries()
     from stemprover.batch.local import run_jobs
-    from stemprover.batch.songs import Cleaning, Separation, find_songs, plan_songs
+    from stemprover.batch.song_planning import find_songs, plan_songs
+    from stemprover.batch.songs import Cleaning, Separation
     from stemprover.cli.failures import SongFailures
     from stemprover.cli.progress import ProgressDisplay
     from stemprover.enhance import Enhancer, Settings
@@ -86,17 +95,18 @@ def clean(
     chosen, enhancer = choose_separator(separator), Enhancer.from_pretrained(device=device, dtype=dtype)
     separation = Separation(chosen, enhancer.models.device, song_keeping(resume, overwrite))
     cleaning = Cleaning(separation, enhancer, settings)
+    found = find_songs(songs, output)
     if not quiet:
         note_stand_in(chosen)
-    files, missing = find_songs(songs)
+        note_passed_by(found)
     jobs, unplanned = plan_songs(
-        files, chosen, output, clean=True, reports=REPORTS[report], replaceable=overwrite or resume
+        found.places, chosen, output, clean=True, reports=REPORTS[report], replaceable=overwrite or resume
     )
     with (
-        SongFailures(output, len(files) + len(missing)) as failures,
+        SongFailures(output, len(found.places) + len(found.failures)) as failures,
         ProgressDisplay(sys.stderr.isatty() and not quiet and not as_json, len(jobs)) as display,
     ):
-        failures.planned((*missing, *unplanned))
+        failures.planned((*found.failures, *unplanned))
 
         def work(job: SongJob) -> tuple[Enhanced, ...] | None:
             with display.job(job.song.name) as progress:

@@ -56,7 +56,10 @@ def detect(
     context.exit(run.over(inputs))
 
 
-_KEYS = ("version", "input", "sample_rate", "channels", "samples", "duration_s", "detections", "timings_s", "faults")
+_KEYS = (
+    *("version", "input", "sample_rate", "channels", "samples", "duration_s", "late_samples"),
+    *("detections", "timings_s", "faults"),
+)
 
 
 def _printer(as_json: bool) -> ShowStep:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
-__all__ = ["EXIT_BAD_INPUT", "EXIT_INTERRUPTED", "EXIT_SOME_FAILED", "exit_code", "print_error", "print_note"]
+__all__ = ["EXIT_BAD_INPUT", "EXIT_INTERRUPTED", "EXIT_SOME_FAILED", "exit_code", "listed", "print_error", "print_note"]
 
 EXIT_SOME_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -26,3 +28,9 @@ def print_error(message: object) -> None:
 def print_note(message: str) -> None:
     """Print one line on stderr that is no error."""
     click.echo(f"stemprover: {message}", err=True)
+
+
+def listed(names: Sequence[str], shown: int = 5) -> str:
+    """Return names for a line on the terminal, the first few of many."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(f"'{name}'" for name in names[:shown]) + more

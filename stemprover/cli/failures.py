@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,6 +45,7 @@ class SongFailures:
     def __init__(self, folder: Path, songs: int) -> None:
         self._place, self._several = places.join(str(folder), "failures.csv"), songs > 1
         self._failed: list[Outcome] = []
+        self._repeated: Counter[str] = Counter()
 
     def planned(self, failures: Sequence[Failure]) -> None:
         """Count songs that could not even be begun."""
@@ -51,9 +53,12 @@ class SongFailures:
             self.add(failure.source.place, failure.error)
 
     def add(self, song: Path | str, error: Exception) -> None:
-        """Count and print one."""
+        """Count one, and print what is new: a separator that fails for good does so at each of a thousand songs."""
         self._failed.append(Outcome.of_error(Source(str(song)), error))
-        print_error(self._failed[-1].error)
+        reason = self._failed[-1].error
+        if reason not in self._repeated:
+            print_error(reason)
+        self._repeated[reason] += 1
 
     @property
     def exit_code(self) -> int:
@@ -64,6 +69,9 @@ class SongFailures:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        for reason, count in self._repeated.items():
+            if count > 1:
+                print_error(f"{count - 1} more failed with: {reason}")
         interrupted = kind is not None and (not self._failed or places.exists(self._place))
         if self._several and not interrupted:  # lists of earlier runs are still needed then
             list_failures(self._place, self._failed)

@@ -75,7 +75,11 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 input_argument = click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=click.Path())
 inputs_or_manifest = click.argument("inputs", metavar="INPUT...", nargs=-1, type=click.Path())
 _BATCH_OPTIONS = (
-    click.option("--manifest", metavar="CSV", help="More inputs: columns input and, if wanted, output, mixture, stem."),
+    click.option(
+        "--manifest",
+        metavar="CSV",
+        help="More inputs: columns input and, if wanted, output, mixture, stem, title (of one song among several).",
+    ),
     click.option(
         "--resume", is_flag=True, help="Leave out what was done before with the same inputs, settings and weights."
     ),

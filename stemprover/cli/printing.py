@@ -31,6 +31,7 @@ def print_plan(result: StemResult) -> None:
         ([*_finding(item), item["adapter"], f"{item['strength']:.2f}"] for item in result.plan),
         empty="nothing to repair",
     )
+    _print_place(summary)
     _print_unrepaired(summary)
     _print_faults(summary)
 
@@ -41,6 +42,7 @@ def print_detections(summary: Summary) -> None:
     _print_table(str(summary["input"]), columns, map(_finding, summary["detections"]), empty="nothing found")
     for name, meaning in summary["artifact_types"].items():
         click.echo(f"  {name}: {meaning}")
+    _print_place(summary)
     _print_faults(summary)
 
 
@@ -49,13 +51,10 @@ def print_result(summary: Summary, reports: Iterable[object], metrics: Mapping[s
     click.echo(f"{summary['input']}: {_done(summary)}")
     for label, place in (("wrote", summary["output"]), *(("report", place) for place in reports)):
         click.echo(f"  {label:<6} {place}")
-    if moved := summary["moved_samples"]:
-        click.echo(f"  moved  by {moved} samples, to where the others are")
     for name in (name for name in _HEADLINES if name in metrics):
         row = metrics[name]
         click.echo(f"  {name:<30} {row['before']:.2f} -> {row['after']:.2f} {row['unit']}".rstrip())
-    if late := summary["late_samples"]:
-        click.echo(f"  note   {_late(late)}: --align mends it")
+    _print_place(summary)
     _print_unrepaired(summary)
     _print_faults(summary)
 
@@ -63,7 +62,8 @@ def print_result(summary: Summary, reports: Iterable[object], metrics: Mapping[s
 def print_short(summary: Summary) -> None:
     """Print one line about one stem of many."""
     late = f", {_late(summary['late_samples'])}" if summary["late_samples"] else ""
-    click.echo(f"{summary['input']}: {_done(summary)}{late} -> {summary['output']}")
+    moved = f", moved by {summary['moved_samples']} samples" if summary["moved_samples"] else ""
+    click.echo(f"{summary['input']}: {_done(summary)}{late}{moved} -> {summary['output']}")
     _print_faults(summary)
 
 
@@ -73,6 +73,14 @@ def _done(summary: Summary) -> str:
     if not counts or not summary["repaired_s"]:
         return "not repaired, made to sum to the mixture" if summary["settings"]["mixture_consistent"] else "unchanged"
     return f"repaired {summary['repaired_s']:.1f} s of {summary['duration_s']:.1f} s ({kinds})"
+
+
+def _print_place(summary: Summary) -> None:
+    """Where a stem lies against the others: what was mended, and what could be."""
+    if moved := summary["moved_samples"]:
+        click.echo(f"  moved  by {moved} samples, to where the others are")
+    if late := summary["late_samples"]:
+        click.echo(f"  note   {_late(late)}: enhance --align mends it")
 
 
 def _late(samples: int) -> str:

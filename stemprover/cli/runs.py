@@ -14,7 +14,7 @@ from stemprover.batch.naming import Naming, names_file
 from stemprover.batch.orders import Order
 from stemprover.batch.outcomes import Outcome, StemResult
 from stemprover.batch.planning import Plan, Selection, plan_jobs
-from stemprover.cli.exits import exit_code, print_error, print_note
+from stemprover.cli.exits import exit_code, listed, print_error, print_note
 from stemprover.cli.failures import list_failures
 from stemprover.cli.progress import ProgressDisplay
 from stemprover.cli.summary import Tally
@@ -83,10 +83,16 @@ class Run:
 
     def _print_notes(self, plan: Plan) -> None:
         """Say how the files of each set were understood, where that is not what everybody would think."""
+        seen: set[str] = set()
         for job in plan.jobs:
-            if job.left_out:
-                names = ", ".join(f"'{name}'" for name in job.left_out)
+            is_new = job.source.place not in seen  # several songs in one folder are a job each
+            seen.add(job.source.place)
+            if is_new and job.left_out:
+                names = listed(job.left_out)
                 print_note(f"{job.source.place} without {names}: convert what is no WAV, FLAC, AIFF, OGG or MP3")
+            if is_new and job.passed_by:
+                fix = "a folder with audio in it is one set; name the others too if they count"
+                print_note(f"{job.source.place} without its folders {listed(job.passed_by)}: {fix}")
             found = job.mixture is not None and job.mixture not in (self.selection.mixture, job.source.mixture)
             if found and self.order.plan_only:
                 print_note(f"{job.source.place} with the mixture '{places.name_of(job.mixture or '')}'")

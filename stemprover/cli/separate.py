@@ -9,13 +9,23 @@ from typing import TYPE_CHECKING
 
 import click
 
+from stemprover.cli.exits import listed, print_note
 from stemprover.cli.options import DEVICES, quieten_libraries
 
 if TYPE_CHECKING:
     from stemprover.batch.records import Keeping
+    from stemprover.batch.song_planning import FoundSongs
     from stemprover.separation.base import Separator
 
-__all__ = ["note_stand_in", "resume_option", "separate", "separator_option", "song_keeping", "songs_argument"]
+__all__ = [
+    "note_passed_by",
+    "note_stand_in",
+    "resume_option",
+    "separate",
+    "separator_option",
+    "song_keeping",
+    "songs_argument",
+]
 
 _PATHS = click.Path(path_type=Path)
 
@@ -50,11 +60,12 @@ def separate(
 ) -> None:
     """Take songs apart; each gets a folder OUTPUT/SONG with a file per stem (32-bit float WAV), ready for enhance.
 
-    SONG is an audio file, a folder of songs, or a quoted pattern.
+    SONG is an audio file, a folder of songs, a folder of such folders (kept below OUTPUT), or a quoted pattern.
     """
     quieten_libraries()
     from stemprover.batch.local import run_jobs
-    from stemprover.batch.songs import Separation, SongJob, find_songs, plan_songs
+    from stemprover.batch.song_planning import find_songs, plan_songs
+    from stemprover.batch.songs import Separation, SongJob
     from stemprover.cli.failures import SongFailures
     from stemprover.cli.progress import ProgressDisplay
     from stemprover.models import pick_device
@@ -62,15 +73,16 @@ def separate(
 
     chosen = choose_separator(separator)
     separation = Separation(chosen, pick_device(device), song_keeping(resume, overwrite))
+    found = find_songs(songs, output)
     if not quiet:
         note_stand_in(chosen)
-    files, missing = find_songs(songs)
-    jobs, unplanned = plan_songs(files, chosen, output, replaceable=overwrite or resume)
+        note_passed_by(found)
+    jobs, unplanned = plan_songs(found.places, chosen, output, replaceable=overwrite or resume)
     with (
-        SongFailures(output, len(files) + len(missing)) as failures,
+        SongFailures(output, len(found.places) + len(found.failures)) as failures,
         ProgressDisplay(sys.stderr.isatty() and not quiet, len(jobs)) as display,
     ):
-        failures.planned((*missing, *unplanned))
+        failures.planned((*found.failures, *unplanned))
 
         def work(job: SongJob) -> bool:
             with display.job(job.song.name) as progress:
@@ -92,6 +104,13 @@ def note_stand_in(separator: Separator) -> None:
         stems = " and ".join(separator.stems)
         what = f"the light separator has no weights here: median filters give {stems} instead"
         click.echo(f"stemprover: {what}; 'stemprover plugins search separator' finds others", err=True)
+
+
+def note_passed_by(found: FoundSongs) -> None:
+    """Say on stderr which folders beside songs are not looked through."""
+    for folder, names in found.passed_by.items():
+        fix = "a folder with songs in it stands for these alone; name the others too if they count"
+        print_note(f"{folder} without its folders {listed(names)}: {fix}")
 
 
 def song_keeping(resume: bool, overwrite: bool) -> Keeping:

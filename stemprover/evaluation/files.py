@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,11 +23,13 @@ from stemprover.evaluation.sets import (
     missing_packages,
     score_stem,
 )
-from stemprover.stems import Stem, find_offsets
+from stemprover.stems import Stem
+from stemprover.stems.alignment import find_offset
 
 __all__ = ["EvaluationOptions", "SetScores", "evaluate_files"]
 
 _INVERTED = "{stem} is inverted against its reference: SDR and phase coherence say so, SI-SDR and magnitudes do not"
+_MISPLACED = "{stem} is {samples} samples {way} against its reference, which most scores punish: --align mends it"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +68,7 @@ class SetScores:
     missing : Mapping[str, tuple of str]
         Packages that are not installed, with the scores that they would have given.
     notes : tuple of str
-        What to know when reading the scores: inverted stems, and why BSS Eval has no say.
+        What to know when reading the scores: stems that are inverted, late or early, and why BSS Eval has no say.
     """
 
     stems: tuple[StemScores, ...]
@@ -127,22 +129,26 @@ def evaluate_files(
     options = options or EvaluationOptions()
     missing = missing_packages()
     scored: list[StemScores] = []
+    notes: list[str] = []
     for one in pairs:
-        reference, estimate, mixed, rate = _signals(one, mixture, options.align)
+        signals = _signals(one, mixture, options.align)
+        if signals.late and not options.align:
+            way = "late" if signals.late > 0 else "early"
+            notes.append(_MISPLACED.format(stem=one.name, samples=abs(signals.late), way=way))
         scored.append(
             score_stem(
                 one.name,
-                reference,
-                estimate,
-                rate,
-                mixture=mixed,
+                signals.reference,
+                signals.estimate,
+                signals.rate,
+                mixture=signals.mixture,
                 segment_s=options.segment_s,
                 matched_gain=options.match_gain,
                 speech=one.stem_class == "vocals",
                 metrics=options.metrics,
             )
         )
-    notes = [_INVERTED.format(stem=stem.stem) for stem in scored if stem.inverted]
+    notes += [_INVERTED.format(stem=stem.stem) for stem in scored if stem.inverted]
     if len(pairs) > 1 and "museval" not in missing:
         scored, reason = _with_bss(scored, pairs, options)
         notes += [f"BSS Eval was left out: {reason}"] if reason else []
@@ -167,18 +173,28 @@ def _with_bss(
         return list(scored), "two estimates have the same reference, and it needs each part of the song once"
     references, estimates, forms = {}, {}, set()
     for one in heard:
-        reference, estimate, _, rate = _signals(one, None, options.align)
+        signals = _signals(one, None, options.align)
+        reference, estimate = signals.reference, signals.estimate
         references[one.name] = reference
         estimates[one.name] = match_gain(reference, estimate) if options.match_gain else estimate
-        forms.add((*reference.shape, rate))
+        forms.add((*reference.shape, signals.rate))
     if len(forms) > 1:
         return list(scored), "it needs stems of one length, one sample rate and as many channels"
-    found = bss_scores(references, estimates, rate)
+    found = bss_scores(references, estimates, signals.rate)
     return [dataclasses.replace(stem, scores={**stem.scores, **found.get(stem.stem, {})}) for stem in scored], ""
 
 
-def _signals(one: StemPair, mixture: Path | None, align: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, int]:
-    """Reference, estimate, mixture (or None) of one shape, and their rate."""
+class _Signals(NamedTuple):
+    """Audio of one shape, in Hz its rate, and by how many samples the estimate came late."""
+
+    reference: np.ndarray
+    estimate: np.ndarray
+    mixture: np.ndarray | None
+    rate: int
+    late: int
+
+
+def _signals(one: StemPair, mixture: Path | None, align: bool) -> _Signals:
     with contextlib.ExitStack() as stack:
         references = [stack.enter_context(Stem.open(path)) for path in one.references]
         estimate = stack.enter_context(Stem.open(one.estimate))
@@ -186,15 +202,26 @@ def _signals(one: StemPair, mixture: Path | None, align: bool) -> tuple[np.ndarr
         first = references[0].format
         others = [*references, estimate, *([mixed] if mixed else [])]
         _require_same(others, "sample_rate", "Hz", "resample one of them")
+        late = _lateness(estimate, references)
         if align:
-            (offset,) = find_offsets([estimate], references[0])
-            estimate = estimate.moved(offset.samples, first.samples)
+            estimate = estimate.moved(late, first.samples)
             others = [*references, estimate, *([mixed] if mixed else [])]
         _require_same(others, "samples", "samples", "--align cuts or pads estimates")
         _require_same(others, "channels", "channels", "convert one of them")
         audio = [stem.read(0, first.samples) for stem in others]
     reference = np.sum(audio[: len(references)], axis=0)
-    return reference, audio[len(references)], audio[-1] if mixed else None, first.sample_rate
+    return _Signals(reference, audio[len(references)], audio[-1] if mixed else None, first.sample_rate, late)
+
+
+def _lateness(estimate: Stem, references: Sequence[Stem]) -> int:
+    """By how many samples the estimate lags behind the sum of its references; 0 where that cannot be told."""
+
+    def anchor(start: int, stop: int) -> np.ndarray:
+        return np.asarray(sum(one.read(start, stop).mean(0) for one in references))
+
+    lengths = [one.format.samples for one in (estimate, *references)]
+    rate = estimate.format.sample_rate
+    return find_offset(lambda start, stop: estimate.read(start, stop).mean(0), anchor, min(lengths), rate)[0] or 0
 
 
 def _require_same(stems: Sequence[Stem], key: str, unit: str, fix: str) -> None:

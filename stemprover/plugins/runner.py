@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import pluggy
 
-from stemprover.errors import StemProverError
+from stemprover.errors import PluginError, StemProverError
 from stemprover.plugins.answers import artifact_types_of, built_of, carrier_of
 from stemprover.plugins.discovery import Plugin
 from stemprover.plugins.fields import printable
@@ -42,6 +42,7 @@ class PluginRunner:
 
     def __init__(self, plugins: Iterable[Plugin], limit_s: float | None = None) -> None:
         self.faults: list[Fault] = []
+        self._own_errors: dict[str, PluginError] = {}
         self._thread = LimitedThread(time_limit() if limit_s is None else limit_s)
         self._made: list[tuple[object, str]] = []
         self._manager = pluggy.PluginManager("stemprover")
@@ -123,6 +124,10 @@ class PluginRunner:
         """Tell whether a plugin has failed."""
         return any(fault.name == name for fault in self.faults)
 
+    def own_error(self, name: str) -> PluginError | None:
+        """What a plugin failed with, and its name, if it was an error that says what to do; else ``None``."""
+        return self._own_errors.get(name)
+
     def make(self, plugin: Plugin, build: Callable[[], ResultT]) -> ResultT | None:
         """Let a plugin build an object in another way than by its hook; ``None`` and a fault if it fails."""
         try:
@@ -137,6 +142,10 @@ class PluginRunner:
         """Record a plugin's fault and stop calling it."""
         own = isinstance(error, StemProverError)
         shown = str(error) if own else f"{type(error).__name__}: {printable(str(error), limit=200)}"
+        if isinstance(error, StemProverError) and type(error).__module__ == StemProverError.__module__:
+            # A copy: the error itself holds the plugin's frames, and a class of the plugin's own may lack these.
+            named = error.expected if name in shown else f"{error.expected} for plugin {name}"
+            self._own_errors[name] = PluginError(named, error.got, error.fix)
         self.faults.append(Fault(name, shown))
         if self._manager.has_plugin(name):
             self._manager.unregister(name=name)

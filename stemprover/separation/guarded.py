@@ -66,6 +66,9 @@ class GuardedSeparator:
         return found
 
     def _failed(self, expected: str) -> PluginError:
+        told = self._runner.own_error(self._plugin)
+        if told is not None:
+            return told
         reason = next(fault.reason for fault in self._runner.faults if fault.name == self._plugin)
         fix = f"use --separator light, or see 'stemprover plugins info {self._plugin}'"
         return PluginError(expected, f"a failure of plugin {self._plugin} ({reason})", fix)

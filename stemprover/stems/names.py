@@ -203,10 +203,12 @@ def songs_by_title(paths: Sequence[Path]) -> dict[str, list[Path]]:
     """
     titled = song_titles(paths)
     titles = {title for title in titled.values() if title}
+    if len(titles) < 2:
+        return {"": list(paths)}
     by_title: dict[str, list[Path]] = {title: [] for title in sorted(titles)}
     for path in paths:
         title = titled[path] or path.stem.casefold()
-        if len(titles) < 2 or title not in titles:
+        if title not in titles:
             return {"": list(paths)}
         by_title[title].append(path)
     return by_title
