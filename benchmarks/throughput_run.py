@@ -121,10 +121,10 @@ def _run(batch: Batch, folder: Path) -> dict[str, Any]:
     from stemprover.batch.engines import Engine, NoBars, run_all
     from stemprover.batch.orders import Order
     from stemprover.batch.planning import Selection, plan_jobs
-    from stemprover.cli.options import quieten_libraries
+    from stemprover.cli.process import prepare_process
     from stemprover.enhanced import Settings
 
-    quieten_libraries()
+    prepare_process()
     inputs = _files(folder / "in", batch)
     settings = Settings(auto_detect=True, generic=batch.repair, quality=batch.quality)
     engine = Engine("ray" if batch.engine == "ray" else "local", batch.workers, batch.threads)

@@ -14,6 +14,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from stemprover.batch.allocator import settle_allocator
 from stemprover.batch.engines import Bars, Engine, prepared
 from stemprover.batch.fingerprint import weights_fingerprint
 from stemprover.batch.jobs import Job, Source
@@ -51,6 +52,7 @@ class Worker:
     def __init__(self, order: Order, threads: int) -> None:
         import torch
 
+        settle_allocator()
         torch.set_num_threads(threads)
         self._order = order
         self._enhancer = order.new_enhancer(order.device)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stemprover.batch.naming import REPORTS
-from stemprover.cli.options import QUALITIES, device_options, quieten_libraries
+from stemprover.cli.options import QUALITIES, device_options
+from stemprover.cli.process import prepare_process
 from stemprover.cli.separate import (
     note_passed_by,
     note_stand_in,
@@ -75,7 +76,7 @@ def clean(
     Each song gets a folder OUTPUT/SONG with its clean stems and their reports; what the separator made is kept in
     OUTPUT/SONG/separated.
     """
-    quieten_libraries()
+    prepare_process()
     from stemprover.batch.local import run_jobs
     from stemprover.batch.song_planning import find_songs, plan_songs
     from stemprover.batch.songs import Cleaning, Separation

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stemprover.cli.options import STEM_NAMES, input_argument, quieten_libraries
+from stemprover.cli.options import STEM_NAMES, input_argument
+from stemprover.cli.process import prepare_process
 
 if TYPE_CHECKING:
     from stemprover.cli.runs import ShowStep
@@ -40,7 +41,7 @@ def detect(
 
     INPUT is an audio file, a folder of stems that belong together, a folder of such folders, or a quoted pattern.
     """
-    quieten_libraries()
+    prepare_process()
     from stemprover.batch.orders import Loader, Order
     from stemprover.batch.planning import Selection
     from stemprover.cli.runs import Run

@@ -17,8 +17,8 @@ from stemprover.cli.options import (
     batch_options,
     device_options,
     inputs_or_manifest,
-    quieten_libraries,
 )
+from stemprover.cli.process import prepare_process
 
 if TYPE_CHECKING:
     from stemprover.batch.outcomes import StemResult
@@ -103,7 +103,7 @@ def enhance(
 
     Say what to repair with --auto-detect, or name adapters with --adapter.
     """
-    quieten_libraries()
+    prepare_process()
     from stemprover.batch.orders import Loader, Order
     from stemprover.batch.planning import Selection
     from stemprover.cli.runs import Run

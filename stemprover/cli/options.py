@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
@@ -28,7 +26,6 @@ __all__ = [
     "device_options",
     "input_argument",
     "inputs_or_manifest",
-    "quieten_libraries",
 ]
 
 # Repeated here because `--help` must not import what defines them (numpy, torch); a test compares.
@@ -154,15 +151,3 @@ def adapter_choices(texts: tuple[str, ...]) -> tuple[AdapterChoice, ...]:
                 "--adapter NAME or NAME:STRENGTH", repr(text), "write for example --adapter drumbleed:0.8"
             ) from error
     return tuple(choices)
-
-
-def quieten_libraries() -> None:
-    """Keep warnings and bars of the libraries below off the user's terminal; only the command line does this."""
-    warnings.simplefilter("ignore")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from diffusers.utils import logging
-
-    logging.disable_progress_bar()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stemprover.cli.options import quieten_libraries
+from stemprover.cli.process import quieten_libraries
 
 if TYPE_CHECKING:
     from stemprover.authoring import Project

@@ -136,7 +136,7 @@ def doctor(context: click.Context, as_json: bool) -> None:
     2 if something is broken. A package that a plugin wraps and that is not installed is advice, and no fault: `broken`
     is false with --json.
     """
-    from stemprover.cli.options import quieten_libraries
+    from stemprover.cli.process import quieten_libraries
     from stemprover.plugins import installed
     from stemprover.plugins.health import advise, examine
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from stemprover.cli.exits import listed, print_note
-from stemprover.cli.options import DEVICES, quieten_libraries
+from stemprover.cli.options import DEVICES
+from stemprover.cli.process import prepare_process
 
 if TYPE_CHECKING:
     from stemprover.batch.records import Keeping
@@ -62,7 +63,7 @@ def separate(
 
     SONG is an audio file, a folder of songs, a folder of such folders (kept below OUTPUT), or a quoted pattern.
     """
-    quieten_libraries()
+    prepare_process()
     from stemprover.batch.local import run_jobs
     from stemprover.batch.song_planning import find_songs, plan_songs
     from stemprover.batch.songs import Separation, SongJob

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from stemprover.cli.options import quieten_libraries
+from stemprover.cli.process import quieten_libraries
 
 __all__ = ["train"]
 

@@ -1,0 +1,65 @@
+"""The allocator of a process that works for hours: one arena, and what is freed goes back."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+
+import pytest
+
+from stemprover.batch.allocator import settle_allocator
+
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs the GNU C library")
+
+SCRIPT = """
+import ctypes, sys, threading
+from stemprover.batch.allocator import settle_allocator
+if sys.argv[1] == "settled":
+    settle_allocator()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.free.argtypes = [ctypes.c_void_p]
+threads = [threading.Thread(target=libc.malloc, args=(1000,)) for _ in range(3)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+libc.free(libc.malloc(ctypes.c_size_t(30 << 20)))  # raises the threshold where it may grow
+libc.malloc(ctypes.c_size_t(20 << 20))
+libc.fopen.restype = ctypes.c_void_p
+stream = ctypes.c_void_p(libc.fopen(b"/dev/stdout", b"w"))
+libc.malloc_info(0, stream)
+libc.fflush(stream)
+"""
+
+
+def heaps_and_mapped(how: str, **environment: str) -> tuple[int, int]:
+    """Number of arenas, and bytes that were asked from the system directly."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    command = [sys.executable, "-c", SCRIPT, how]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, env=plain | environment).stdout
+    mapped = re.findall(r'<total type="mmap" count="\d+" size="(\d+)"', told)
+    return told.count("<heap nr="), int(mapped[-1])
+
+
+def test_a_settled_process_has_one_arena_and_gives_large_blocks_back() -> None:
+    arenas, mapped = heaps_and_mapped("settled")
+    assert arenas == 1
+    assert mapped >= 20 << 20
+    arenas, mapped = heaps_and_mapped("as it comes")
+    assert arenas > 1
+    assert mapped < 20 << 20
+
+
+@pytest.mark.parametrize("own", [{"MALLOC_ARENA_MAX": "8"}, {"GLIBC_TUNABLES": "glibc.malloc.arena_max=8"}])
+def test_the_user_s_own_options_stand(own: dict[str, str]) -> None:
+    assert heaps_and_mapped("settled", **own)[0] > 1
+
+
+def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr("ctypes.CDLL", None)
+    settle_allocator()
