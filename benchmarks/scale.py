@@ -47,10 +47,9 @@ def scale_page(results: Mapping[str, Any], price: float = 0.04, cores: int = 16)
     one = next(row for row in jobs if row["repair"] and row["workers"] == row["threads"] == 1)
     efficiency = per_file(one) / per_file(busy) / busy["workers"]
     repaired, nothing = (
-        next(per_file(row) * row["workers"] / row["seconds"] / row["stems"] for row in sets if row["repair"] == wanted)
+        next(_core_seconds(row) for row in sets if row["repair"] == wanted) / min(efficiency, 1.0)
         for wanted in (True, False)
     )
-    repaired, nothing = repaired / efficiency, nothing / efficiency
     handed = next(row for row in ray if row["again"] and row["engine"] == "ray")
     rate = 1.0 / per_file(handed)
     cluster = max((row for row in ray if not row["again"]), key=lambda row: row["workers"])
@@ -62,9 +61,14 @@ def scale_page(results: Mapping[str, Any], price: float = 0.04, cores: int = 16)
             _head(results, cores, price),
             _measured(repaired, nothing, efficiency, busy["workers"], against, rate, held),
             _songs(cost, cores, price, against),
-            _limits(cost, cores, against, rate, held),
+            _limits(cost, cores, against, rate, held, sets[0]["seconds"]),
         )
     )
+
+
+def _core_seconds(row: Row) -> float:
+    """Per second of a stem, of one job with one thread: a second thread reads and writes beside it."""
+    return max(1.0, row["cpu_s"] / row["rest_s"]) * per_file(row) / row["seconds"] / row["stems"]
 
 
 def _head(results: Mapping[str, Any], cores: int, price: float) -> str:
@@ -77,7 +81,7 @@ assumptions:
 
 * a song is {STEMS} stems of {SONG_S:.0f} s, stereo, 44.1 kHz, 16 bit, repaired jointly at quality `balanced` on CPUs;
 * a node has {cores} cores like the measured ones, a worker has one core, and workers of a node get in each other's way
-  no more than they did in the measurement: what one job took is divided by the scaling efficiency;
+  no more than they did in the measurement: what one job took is divided by the scaling efficiency of lone stems;
 * a core costs {price:g} per hour in whatever currency; storage and traffic come on top.
 
 GPUs were not measured and are not in here.
@@ -94,9 +98,9 @@ def _measured(
     held: float,
 ) -> str:
     table = [
-        ["core seconds per second of a stem in a set, all of it repaired", number(repaired, 3)],
-        ["core seconds per second of a stem in a set, nothing found", number(nothing, 3)],
         [f"scaling efficiency of {workers} jobs on one machine", percent(efficiency, 0)],
+        ["core seconds per second of a stem in a set, all of it repaired, at this efficiency", number(repaired, 3)],
+        ["core seconds per second of a stem in a set, nothing found, at this efficiency", number(nothing, 3)],
         ["time on Ray relative to local, same workers", number(against, 2)],
         ["jobs that one Ray driver hands out and takes back per second", number(rate, 0)],
         ["highest resident memory of a process with one job, GB", number(held, 1)],
@@ -119,7 +123,7 @@ def _songs(cost: Mapping[float, float], cores: int, price: float, against: float
     )
 
 
-def _limits(cost: Mapping[float, float], cores: int, against: float, rate: float, held: float) -> str:
+def _limits(cost: Mapping[float, float], cores: int, against: float, rate: float, held: float, length: float) -> str:
     rows = []
     for share, per_second in cost.items():
         audio = cores / (per_second * max(against, 1.0))  # seconds of stems per second and node
@@ -138,8 +142,8 @@ Songs do not depend on each other, so that nothing but these shared parts ends t
 
 * **Storage** comes first. One file server on a 10 Gbit/s line feeds the number of nodes in the fourth column; stores of
   objects (`s3://`, `gs://`) go on. FLAC halves the traffic.
-* **Memory**: {cores} workers, each a process of its own, need about {cores * held:.0f} GB on a node. Longer songs need
-  little more ([speed](benchmarks/speed.md) has the peak of 30 minutes).
+* **Memory**: {cores} workers, each a process of its own, need about {cores * held:.0f} GB on a node. The sets
+  measured were of {length:g} s; how little length adds for a lone stem is in [speed](benchmarks/speed.md).
 * **The driver** hands out one job at a time and reads one line for each. Beyond the last column, split the manifest and
   run several drivers: outputs are claimed one by one, so that even an overlap does no harm.
 * **The list of jobs** is in the driver's memory, about one kilobyte each: a million songs are one gigabyte. Split the

@@ -129,3 +129,11 @@ def test_other_rates_cannot_be_aligned(tmp_path: Path) -> None:
         soundfile.write(tmp_path / f"{name}.wav", np.full((2000, 2), 0.1), rate)
     with pytest.raises(StemSetError, match="48000 Hz"):
         StemSet.open(tmp_path, align=True)
+
+
+@pytest.mark.parametrize("name", ["hihat", "snare", "kick"])
+def test_an_inverted_copy_is_not_late(name: str) -> None:
+    """Lobes beside the trough of bright sounds look like a peak."""
+    audio = soundfile.read(KIT / f"{name}.flac", dtype="float64")[0].T
+    found = find_offsets([stem(-audio, name)], stem(audio, "mixture"))
+    assert [one.samples for one in found] == [0]

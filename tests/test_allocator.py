@@ -10,13 +10,13 @@ import sys
 
 import pytest
 
-from stemprover.batch.allocator import settle_allocator
+from stemprover.batch.allocator import settle_allocator, settled_environment
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs the GNU C library")
 
 SCRIPT = """
 import ctypes, sys, threading
-from stemprover.batch.allocator import settle_allocator
+from stemprover.batch.allocator import settle_allocator, settled_environment
 if sys.argv[1] == "settled":
     settle_allocator()
 libc = ctypes.CDLL(None)
@@ -57,6 +57,23 @@ def test_a_settled_process_has_one_arena_and_gives_large_blocks_back() -> None:
 @pytest.mark.parametrize("own", [{"MALLOC_ARENA_MAX": "8"}, {"GLIBC_TUNABLES": "glibc.malloc.arena_max=8"}])
 def test_the_user_s_own_options_stand(own: dict[str, str]) -> None:
     assert heaps_and_mapped("settled", **own)[0] > 1
+
+
+def test_options_that_choose_no_memory_change_nothing() -> None:
+    assert heaps_and_mapped("settled", MALLOC_PERTURB_="1")[0] == 1
+
+
+def test_processes_yet_to_be_started_get_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*settled_environment(), "GLIBC_TUNABLES"):
+        monkeypatch.delenv(name, raising=False)
+    variables = settled_environment()
+    arenas, mapped = heaps_and_mapped("as it comes", **variables)
+    assert arenas == 1
+    assert mapped >= 20 << 20
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "8")
+    assert settled_environment() == {name: value for name, value in variables.items() if name != "MALLOC_ARENA_MAX"}
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=8")
+    assert settled_environment() == {}
 
 
 def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

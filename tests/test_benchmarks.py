@@ -50,8 +50,8 @@ def made_up() -> dict[str, object]:
             batch(6, 1, 6.0, engine="one by one"),
         ],
         "sets": [
-            batch(6, 1, 48.0, seconds=32.0, stems=4, peak_mb=500.0),
-            batch(24, 1, 6.4, seconds=32.0, stems=4, peak_mb=400.0, repair=False),
+            batch(6, 1, 48.0, seconds=32.0, stems=4, peak_mb=500.0, cpu_s=239.0),
+            batch(24, 1, 6.4, seconds=32.0, stems=4, peak_mb=400.0, cpu_s=294.4, repair=False),
         ],
         "ray": [
             batch(24, 1, 3.3, **ray),
@@ -93,8 +93,9 @@ def test_growth_is_the_trend_after_the_first_half() -> None:
 
 def test_scale_page_computes_from_the_measured_rates() -> None:
     text = scale_page(made_up(), price=0.1, cores=16)
-    assert "| core seconds per second of a stem in a set, all of it repaired | 0.500 |" in text
-    assert "| core seconds per second of a stem in a set, nothing found | 0.067 |" in text
+    assert "| core seconds per second of a stem in a set, all of it repaired, at this efficiency | 0.500 |" in text
+    # 6.4 s by the clock for 128 s of stems; reading and writing made them twice as many of cores
+    assert "| core seconds per second of a stem in a set, nothing found, at this efficiency | 0.133 |" in text
     assert "| scaling efficiency of 4 jobs on one machine | 75 % |" in text
     assert "| time on Ray relative to local, same workers | 1.10 |" in text
     assert "| jobs that one Ray driver hands out and takes back per second | 100 |" in text

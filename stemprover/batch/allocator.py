@@ -11,23 +11,37 @@ import ctypes
 import os
 import sys
 
-__all__ = ["settle_allocator"]
+__all__ = ["settle_allocator", "settled_environment"]
 
 # As in glibc's malloc.h. Blocks from 8 MiB on go back to the system when they are freed; lower thresholds kept less
 # memory, but asking the system for every block made repairs slower.
-_OPTIONS = {"M_ARENA_MAX": (-8, 1), "M_MMAP_THRESHOLD": (-3, 8 << 20), "M_TRIM_THRESHOLD": (-1, 128 << 20)}
+_VARIABLES = {
+    "MALLOC_ARENA_MAX": (-8, 1),
+    "MALLOC_MMAP_THRESHOLD_": (-3, 8 << 20),
+    "MALLOC_TRIM_THRESHOLD_": (-1, 128 << 20),
+}
 
 
 def settle_allocator() -> None:
     """Let this process use one arena, and fixed thresholds instead of growing ones (mallopt(3)).
 
-    Belongs to whoever owns the process: commands and workers call it, the library does not. Nothing happens with other
-    C libraries, or where the environment sets the allocator's options itself.
+    Belongs to whoever owns the process, before it starts threads: commands call it, the library does not. Nothing
+    happens with other C libraries, or where the environment sets these options itself.
     """
-    chosen = any(name.startswith("MALLOC_") for name in os.environ) or "malloc" in os.environ.get("GLIBC_TUNABLES", "")
+    chosen = _VARIABLES.keys() & os.environ.keys() or "malloc" in os.environ.get("GLIBC_TUNABLES", "")
     if sys.platform != "linux" or chosen:
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
     if mallopt is not None:
-        for option, value in _OPTIONS.values():
+        for option, value in _VARIABLES.values():
             mallopt(option, value)
+
+
+def settled_environment() -> dict[str, str]:
+    """Return variables that do the same to processes yet to be started, those aside that this one has already.
+
+    Ray's workers have dozens of threads, each with an arena, before any code of ours runs in them.
+    """
+    if "malloc" in os.environ.get("GLIBC_TUNABLES", ""):
+        return {}
+    return {name: str(value) for name, (_, value) in _VARIABLES.items() if name not in os.environ}

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from stemprover.batch.allocator import settle_allocator
+from stemprover.batch.allocator import settled_environment
 from stemprover.batch.engines import Bars, Engine, prepared
 from stemprover.batch.fingerprint import weights_fingerprint
 from stemprover.batch.jobs import Job, Source
@@ -52,7 +52,6 @@ class Worker:
     def __init__(self, order: Order, threads: int) -> None:
         import torch
 
-        settle_allocator()
         torch.set_num_threads(threads)
         self._order = order
         self._enhancer = order.new_enhancer(order.device)
@@ -94,6 +93,7 @@ def run_on_cluster(jobs: Sequence[Job], order: Order, engine: Engine, bars: Bars
             compute=ray.data.ActorPoolStrategy(size=min(workers, len(jobs))),
             num_cpus=threads,
             num_gpus=engine.gpus_per_worker or None,
+            runtime_env={"env_vars": settled_environment()},
         )
         try:
             for row in done.iter_rows():

@@ -14,7 +14,7 @@ from stemprover.batch.jobs import Failure, Source
 from stemprover.errors import AudioError, OptionError, StemProverError, StemSetError
 from stemprover.stems import is_audio_name, songs_by_title
 
-__all__ = ["COLUMNS", "find_sources", "folders_with_audio", "read_manifest"]
+__all__ = ["COLUMNS", "find_sources", "read_manifest"]
 
 COLUMNS = ("input", "output", "mixture", "stem", "title")
 """Columns of a manifest that are used; any others are ignored."""
@@ -114,16 +114,6 @@ def _below(folder: str, way: str, skip_suffix: str) -> Iterator[Source]:
             yield from _songs(child, path, names)
         else:
             yield from _below(child, path, skip_suffix)
-
-
-def folders_with_audio(folder: str, skip_suffix: str = "") -> tuple[str, ...]:
-    """Names of the folders right in ``folder`` that hold audio, or have some below; hidden ones do not count."""
-    named = [name for name in places.folder_names(folder) if not name.startswith(".")]
-    return tuple(name for name in named if _has_audio(places.join(folder, name), skip_suffix))
-
-
-def _has_audio(folder: str, skip_suffix: str) -> bool:
-    return bool(_audio_names(folder, skip_suffix)) or any(_below(folder, "", skip_suffix))
 
 
 def _audio_names(folder: str, skip_suffix: str) -> list[Path]:

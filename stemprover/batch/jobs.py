@@ -70,8 +70,6 @@ class Job:
         For a single stem; else the file name tells.
     left_out : tuple of str
         Names of files in the folder that hold audio of a kind that cannot be read.
-    passed_by : tuple of str
-        Names of folders in the folder that hold audio too: they are no part of this set and are not looked through.
     """
 
     source: Source
@@ -80,7 +78,6 @@ class Job:
     mixture: str | None = None
     stem_class: str | None = None
     left_out: tuple[str, ...] = ()
-    passed_by: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -107,8 +104,8 @@ class Job:
         """Read what :meth:`to_json` wrote."""
         fields: dict[str, Any] = json.loads(text)
         targets = tuple(Target(**target) for target in fields.pop("targets"))
-        fields |= {key: tuple(fields[key]) for key in ("stems", "left_out", "passed_by")}
-        return cls(Source(**fields.pop("source")), targets=targets, **fields)
+        stems, left_out = (tuple(fields.pop(key)) for key in ("stems", "left_out"))
+        return cls(Source(**fields.pop("source")), stems, targets, left_out=left_out, **fields)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -11,9 +11,11 @@ from stemprover.batch import places
 from stemprover.batch.jobs import Source, Target
 from stemprover.errors import OptionError
 
-__all__ = ["DEFAULT_SUFFIX", "REPORTS", "Naming", "names_file"]
+__all__ = ["DEFAULT_SUFFIX", "REPORTS", "SEPARATED", "Naming", "names_file"]
 
 DEFAULT_SUFFIX = ".enhanced"
+SEPARATED = "separated"
+"""Folder beside clean stems that holds them as the separator made them."""
 REPORTS: dict[str, tuple[str, ...]] = {"none": (), "json": ("json",), "html": ("json", "html")}
 """Files that each kind of report consists of."""
 

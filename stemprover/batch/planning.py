@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from stemprover.batch import places
-from stemprover.batch.inputs import find_sources, folders_with_audio
+from stemprover.batch.inputs import find_sources
 from stemprover.batch.jobs import Failure, Job, Source
 from stemprover.batch.naming import DEFAULT_SUFFIX, Naming
 from stemprover.errors import AudioError, OptionError, OutputError, StemSetError
@@ -118,8 +118,7 @@ def _job(source: Source, selection: Selection, naming: Naming, skip_suffix: str)
         raise StemSetError("one stem for --stem", f"{len(stems)} stems", "leave --stem out; file names tell")
     targets = tuple(naming.target(source, stem, len(stems), is_set) for stem in stems)
     left_out = tuple(filter(is_unread_audio, places.file_names(source.place))) if is_set else ()
-    passed_by = folders_with_audio(source.place, skip_suffix) if is_set else ()
-    return Job(source, tuple(stems), targets, mixture, stem_class, left_out, passed_by)
+    return Job(source, tuple(stems), targets, mixture, stem_class, left_out)
 
 
 def _members(source: Source, mixture: str | None, skip_suffix: str) -> tuple[list[str], str | None]:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping, Sequence, Set
+import re
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 from stemprover.batch import places
-from stemprover.batch.inputs import find_sources, folders_with_audio
+from stemprover.batch.inputs import find_sources
 from stemprover.batch.jobs import Failure, Source, Target
-from stemprover.batch.songs import SEPARATED, SongJob
+from stemprover.batch.naming import DEFAULT_SUFFIX, SEPARATED
+from stemprover.batch.songs import SongJob
 from stemprover.batch.state import read_state
 from stemprover.errors import AudioError, OptionError, OutputError, StemProverError
 from stemprover.separation.base import Separator
@@ -35,13 +37,13 @@ class FoundSongs:
         that was named, or below the one that all have in common where names would not tell songs apart.
     failures : tuple of Failure
         Where there are none.
-    passed_by : Mapping[str, tuple of str]
-        Folders with songs, and those right in them that hold audio too: they are not looked through.
+    folders : tuple of str
+        Folders of which the songs right in them were taken.
     """
 
     places: Mapping[Path, str]
     failures: tuple[Failure, ...] = ()
-    passed_by: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    folders: tuple[str, ...] = ()
 
 
 def find_songs(named: Sequence[str], results: Path) -> FoundSongs:
@@ -50,76 +52,94 @@ def find_songs(named: Sequence[str], results: Path) -> FoundSongs:
     Parameters
     ----------
     named : sequence of str
-        What earlier runs wrote is left out of folders below these: the stems of one run are not the songs of the next.
+        What earlier runs wrote is left out of folders below these, and of what patterns find: the stems of one run are
+        not the songs of the next.
     results : Path
-        Folder for the results, which nobody expects to be looked through.
+        Folder for the results; it is looked through only where it, or something in it, is named.
     """
     found: dict[Path, str] = {}
-    seen: set[str] = set()
+    seen: dict[str, Path] = {}
     failures: list[Failure] = []
-    passed_by: dict[str, tuple[str, ...]] = {}
+    folders: dict[str, None] = {}
     for place in map(places.normalised, named):
         try:
-            folders = _folders(place)
-            songs = _songs(place, folders)
+            songs, looked_at = _songs(place, results)
         except StemProverError as error:
             failures.append(Failure(Source(place), error))
             continue
-        passed_by |= {folder: beside for folder in folders if (beside := _beside(folder, results))}
+        folders |= dict.fromkeys(looked_at)
         for song, below in songs.items():
-            if (absolute := os.path.abspath(song)) not in seen:  # noqa: PTH100  (as named: links stay apart)
-                seen.add(absolute)
-                found[song] = below
-    return FoundSongs(_told_apart(found), tuple(failures), passed_by)
+            first = seen.setdefault(os.path.abspath(song), song)  # noqa: PTH100  (as named: links stay apart)
+            found[first] = found.get(first) or below
+    return FoundSongs(_told_apart(found), tuple(failures), tuple(folders))
+
+
+def _songs(place: str, results: Path) -> tuple[dict[Path, str], list[str]]:
+    """Songs with their folders below the place, and the folders in which they were looked for."""
+    if places.is_remote(place):
+        raise AudioError("songs on this machine", f"'{place}'", "fetch them first; enhance reads URLs")
+    if places.is_folder(place):
+        folders = _folders(place)
+        songs = {
+            song: below
+            for folder, below in folders.items()
+            for song in _right_in(folder)
+            if not below or _is_new(song, Path(place), results)
+        }
+    elif not places.exists(place) and any(sign in place for sign in "*?["):
+        hits = places.matching(place)
+        folders = dict.fromkeys((folder for hit in hits for folder in _folders(hit)), "")
+        inside = [*map(Path, filter(_is_song, hits)), *(song for folder in folders for song in _right_in(folder))]
+        fixed = Path(re.split(r"[*?\[]", place)[0] + "x").parent
+        songs = {song: "" for song in inside if _is_new(song, fixed, results)}
+    else:
+        return {Path(place): ""}, []
+    if not songs:
+        raise AudioError("songs", f"none in '{place}'", "check the path")
+    return songs, list(folders)
 
 
 def _folders(place: str) -> dict[str, str]:
     """Folders that hold songs, with their paths below the one that was named; none if that is none."""
-    if places.is_remote(place):
-        raise AudioError("songs on this machine", f"'{place}'", "fetch them first; enhance reads URLs")
     if not places.is_folder(place):
         return {}
-    sources, failures = find_sources([place])
+    sources, failures = find_sources([place], skip_suffix=DEFAULT_SUFFIX)
     for failure in failures:
-        if isinstance(failure.error, AudioError):  # cannot be looked through; that nothing is in it is told below
+        if isinstance(failure.error, AudioError):  # cannot be looked through; that nothing is in it is told later
             raise failure.error
     return {one.place: one.below for one in sources}
 
 
-def _songs(place: str, folders: Mapping[str, str]) -> dict[Path, str]:
-    if places.is_folder(place):
-        inside = {
-            places.join(folder, name): way for folder, way in folders.items() for name in places.file_names(folder)
-        }
-    elif not places.exists(place) and any(sign in place for sign in "*?["):
-        inside = dict.fromkeys(places.matching(place), "")
-    else:
-        return {Path(place): ""}
-    songs = {Path(song): below for song, below in inside.items() if _is_song(song, below)}
-    if not songs:
-        raise AudioError("songs", f"none in '{place}'", "check the path")
-    return songs
+def _right_in(folder: str) -> list[Path]:
+    return [Path(places.join(folder, name)) for name in places.file_names(folder) if _is_song(name)]
 
 
-def _is_song(place: str, below: str) -> bool:
-    return is_audio_name(places.name_of(place)) and not (below and read_state(Target(place, {})) is not None)
+def _is_song(place: str) -> bool:
+    return is_audio_name(places.name_of(place), DEFAULT_SUFFIX)
 
 
-def _beside(folder: str, results: Path) -> tuple[str, ...]:
-    """Folders beside the songs of one that hold audio too, those with the results apart."""
-    where = results.resolve()
-    if Path(folder).resolve() == where:  # each may be a song's
-        return ()
-    return tuple(name for name in folders_with_audio(folder) if not Path(folder, name).resolve().is_relative_to(where))
+def _is_new(song: Path, named: Path, results: Path) -> bool:
+    """Whether a song that was found below a named folder is no result, of this run's folder or of an earlier run."""
+    song, named, results = (Path(os.path.abspath(path)) for path in (song, named, results))  # noqa: PTH100
+    is_result = song.is_relative_to(results) and not named.is_relative_to(results)
+    return not is_result and read_state(Target(str(song), {})) is None
 
 
 def _told_apart(found: Mapping[Path, str]) -> dict[Path, str]:
-    """Keep the folders of all songs below the one that they have in common if two would get the same place."""
-    wanted = {(below, song.stem) for song, below in found.items()}
+    """Keep the folders of all songs below the one that they have in common if two would get the same place.
+
+    Names that differ in capitals only are one on many disks.
+    """
+    wanted = {(below.casefold(), song.stem.casefold()) for song, below in found.items()}
     if len(wanted) == len(found):
         return dict(found)
     parents = {song: os.path.abspath(song.parent) for song in found}  # noqa: PTH100
-    common = os.path.commonpath(parents.values())
+    try:
+        common = os.path.commonpath(parents.values())
+    except ValueError as error:
+        raise OptionError(
+            "songs with different names", "equal ones on several drives", "run each drive alone"
+        ) from error
     ways = {song: Path(os.path.relpath(parent, common)).as_posix() for song, parent in parents.items()}
     return {song: "" if way == "." else way for song, way in ways.items()}
 
@@ -135,7 +155,8 @@ def plan_songs(
 ) -> tuple[tuple[SongJob, ...], tuple[Failure, ...]]:
     """Settle all outputs before any work starts: ``FOLDER/BELOW/SONG/STEM.wav``.
 
-    A song of whose files one is there already or is a song of this run fails; the others are done.
+    A song of whose files one is there already, is a song of this run or would be another song's too fails; the others
+    are done.
 
     Parameters
     ----------
@@ -155,23 +176,20 @@ def plan_songs(
     Returns
     -------
     tuple of (tuple of SongJob, tuple of Failure)
-
-    Raises
-    ------
-    OptionError
-        Two songs would be written to one place.
     """
-    planned = [_planned(song, separator, folder / below, clean, reports) for song, below in songs.items()]
-    _check_places(planned)
     jobs: list[SongJob] = []
     failures: list[Failure] = []
     inputs = {song.resolve() for song in songs}
-    for job in planned:
+    taken: dict[Path, Path] = {}
+    for song, below in songs.items():
+        job = _planned(song, separator, folder / below, clean, reports)
         try:
-            _check_files(job, inputs, replaceable)
-            jobs.append(job)
+            _check_files(job, inputs, taken, replaceable)
         except StemProverError as error:
-            failures.append(Failure(Source(str(job.song)), error))
+            failures.append(Failure(Source(str(song)), error))
+        else:
+            jobs.append(job)
+            taken |= dict.fromkeys(job.files, song)
     return tuple(jobs), tuple(failures)
 
 
@@ -187,18 +205,11 @@ def _planned(song: Path, separator: Separator, folder: Path, clean: bool, report
     return SongJob(song, paths, targets)
 
 
-def _check_places(jobs: Iterable[SongJob]) -> None:
-    taken: dict[Path, Path] = {}
-    for job in jobs:
-        for path in job.files:
-            other = taken.setdefault(path, job.song)
-            if other != job.song:
-                got = f"'{path}' for both '{other}' and '{job.song}'"
-                raise OptionError("a different output for every song", got, "rename one, or run it with another -o")
-
-
-def _check_files(job: SongJob, inputs: Set[Path], replaceable: bool) -> None:
+def _check_files(job: SongJob, inputs: Set[Path], taken: Mapping[Path, Path], replaceable: bool) -> None:
     for path in job.files:
+        if path in taken:
+            got = f"'{path}' for both '{taken[path]}' and '{job.song}'"
+            raise OptionError("a different output for every song", got, "rename one, or run it with another -o")
         if path.resolve() in inputs:
             raise OutputError("an output that is not an input", f"'{path}'", "choose another -o")
         if path.is_dir() or (path.exists() and not replaceable):

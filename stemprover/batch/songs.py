@@ -27,12 +27,9 @@ from stemprover.separation.base import HostedSeparator, Separator
 from stemprover.separation.songs import separate_song
 from stemprover.stems import StemSet
 
-__all__ = ["SEPARATED", "Cleaning", "Separation", "SongJob"]
+__all__ = ["Cleaning", "Separation", "SongJob"]
 
 ResultT = TypeVar("ResultT")
-
-SEPARATED = "separated"
-"""Folder beside clean stems that holds them as the separator made them."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

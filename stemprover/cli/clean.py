@@ -97,12 +97,12 @@ def clean(
     separation = Separation(chosen, enhancer.models.device, song_keeping(resume, overwrite))
     cleaning = Cleaning(separation, enhancer, settings)
     found = find_songs(songs, output)
-    if not quiet:
-        note_stand_in(chosen)
-        note_passed_by(found)
     jobs, unplanned = plan_songs(
         found.places, chosen, output, clean=True, reports=REPORTS[report], replaceable=overwrite or resume
     )
+    if not quiet:
+        note_stand_in(chosen)
+        note_passed_by(found, jobs)
     with (
         SongFailures(output, len(found.places) + len(found.failures)) as failures,
         ProgressDisplay(sys.stderr.isatty() and not quiet and not as_json, len(jobs)) as display,

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from stemprover.batch import places
+from stemprover.batch.beside import folders_passed_by
 from stemprover.batch.engines import Engine, run_all
 from stemprover.batch.naming import Naming, names_file
 from stemprover.batch.orders import Order
@@ -90,12 +91,15 @@ class Run:
             if is_new and job.left_out:
                 names = listed(job.left_out)
                 print_note(f"{job.source.place} without {names}: convert what is no WAV, FLAC, AIFF, OGG or MP3")
-            if is_new and job.passed_by:
-                fix = "a folder with audio in it is one set; name the others too if they count"
-                print_note(f"{job.source.place} without its folders {listed(job.passed_by)}: {fix}")
             found = job.mixture is not None and job.mixture not in (self.selection.mixture, job.source.mixture)
             if found and self.order.plan_only:
                 print_note(f"{job.source.place} with the mixture '{places.name_of(job.mixture or '')}'")
+        sources = [*(job.source for job in plan.jobs), *(failure.source for failure in plan.failures)]
+        sets = [job.source.place for job in plan.jobs if job.stems != (job.source.place,)]
+        targets = (target.audio for job in plan.jobs for target in job.targets)
+        for folder, beside in folders_passed_by(sets, [*(source.place for source in sources), *targets]).items():
+            fix = "a folder with audio in it is one set; name the others too if they count"
+            print_note(f"{folder} without its folders {listed(beside)}: {fix}")
 
     def _outcomes(self, plan: Plan, order: Order) -> Iterable[Outcome]:
         yield from map(Outcome.of_failure, plan.failures)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from stemprover.cli.process import prepare_process
 if TYPE_CHECKING:
     from stemprover.batch.records import Keeping
     from stemprover.batch.song_planning import FoundSongs
+    from stemprover.batch.songs import SongJob
     from stemprover.separation.base import Separator
 
 __all__ = [
@@ -66,7 +68,7 @@ def separate(
     prepare_process()
     from stemprover.batch.local import run_jobs
     from stemprover.batch.song_planning import find_songs, plan_songs
-    from stemprover.batch.songs import Separation, SongJob
+    from stemprover.batch.songs import Separation
     from stemprover.cli.failures import SongFailures
     from stemprover.cli.progress import ProgressDisplay
     from stemprover.models import pick_device
@@ -75,10 +77,10 @@ def separate(
     chosen = choose_separator(separator)
     separation = Separation(chosen, pick_device(device), song_keeping(resume, overwrite))
     found = find_songs(songs, output)
+    jobs, unplanned = plan_songs(found.places, chosen, output, replaceable=overwrite or resume)
     if not quiet:
         note_stand_in(chosen)
-        note_passed_by(found)
-    jobs, unplanned = plan_songs(found.places, chosen, output, replaceable=overwrite or resume)
+        note_passed_by(found, jobs)
     with (
         SongFailures(output, len(found.places) + len(found.failures)) as failures,
         ProgressDisplay(sys.stderr.isatty() and not quiet, len(jobs)) as display,
@@ -107,9 +109,12 @@ def note_stand_in(separator: Separator) -> None:
         click.echo(f"stemprover: {what}; 'stemprover plugins search separator' finds others", err=True)
 
 
-def note_passed_by(found: FoundSongs) -> None:
+def note_passed_by(found: FoundSongs, jobs: Sequence[SongJob]) -> None:
     """Say on stderr which folders beside songs are not looked through."""
-    for folder, names in found.passed_by.items():
+    from stemprover.batch.beside import folders_passed_by
+
+    known = [*map(str, found.places), *(str(path) for job in jobs for path in job.files)]
+    for folder, names in folders_passed_by(found.folders, known).items():
         fix = "a folder with songs in it stands for these alone; name the others too if they count"
         print_note(f"{folder} without its folders {listed(names)}: {fix}")
 

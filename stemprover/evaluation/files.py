@@ -130,8 +130,10 @@ def evaluate_files(
     missing = missing_packages()
     scored: list[StemScores] = []
     notes: list[str] = []
+    late: list[int] = []
     for one in pairs:
         signals = _signals(one, mixture, options.align)
+        late.append(signals.late)
         if signals.late and not options.align:
             way = "late" if signals.late > 0 else "early"
             notes.append(_MISPLACED.format(stem=one.name, samples=abs(signals.late), way=way))
@@ -150,7 +152,7 @@ def evaluate_files(
         )
     notes += [_INVERTED.format(stem=stem.stem) for stem in scored if stem.inverted]
     if len(pairs) > 1 and "museval" not in missing:
-        scored, reason = _with_bss(scored, pairs, options)
+        scored, reason = _with_bss(scored, pairs, late, options)
         notes += [f"BSS Eval was left out: {reason}"] if reason else []
     columns = dict(COLUMNS)
     for name, metric in options.metrics.items():
@@ -162,26 +164,27 @@ def evaluate_files(
 
 
 def _with_bss(
-    scored: Sequence[StemScores], pairs: Sequence[StemPair], options: EvaluationOptions
+    scored: Sequence[StemScores], pairs: Sequence[StemPair], late: Sequence[int], options: EvaluationOptions
 ) -> tuple[list[StemScores], str]:
     """Add BSS Eval's scores, or say why not; it looks at all stems at once, and cannot at silent ones."""
-    heard = [one for one, stem in zip(pairs, scored, strict=True) if "silence_level" not in stem.scores]
-    used = [path for one in heard for path in one.references]
+    found = zip(pairs, late, scored, strict=True)
+    heard = [(one, samples) for one, samples, stem in found if "silence_level" not in stem.scores]
+    used = [path for one, _ in heard for path in one.references]
     if len(heard) < 2:
         return list(scored), "it needs two stems that are not silent"
     if len(set(used)) < len(used):
         return list(scored), "two estimates have the same reference, and it needs each part of the song once"
     references, estimates, forms = {}, {}, set()
-    for one in heard:
-        signals = _signals(one, None, options.align)
+    for one, samples in heard:
+        signals = _signals(one, None, options.align, samples)
         reference, estimate = signals.reference, signals.estimate
         references[one.name] = reference
         estimates[one.name] = match_gain(reference, estimate) if options.match_gain else estimate
         forms.add((*reference.shape, signals.rate))
     if len(forms) > 1:
         return list(scored), "it needs stems of one length, one sample rate and as many channels"
-    found = bss_scores(references, estimates, signals.rate)
-    return [dataclasses.replace(stem, scores={**stem.scores, **found.get(stem.stem, {})}) for stem in scored], ""
+    bss = bss_scores(references, estimates, signals.rate)
+    return [dataclasses.replace(stem, scores={**stem.scores, **bss.get(stem.stem, {})}) for stem in scored], ""
 
 
 class _Signals(NamedTuple):
@@ -194,7 +197,7 @@ class _Signals(NamedTuple):
     late: int
 
 
-def _signals(one: StemPair, mixture: Path | None, align: bool) -> _Signals:
+def _signals(one: StemPair, mixture: Path | None, align: bool, late: int | None = None) -> _Signals:
     with contextlib.ExitStack() as stack:
         references = [stack.enter_context(Stem.open(path)) for path in one.references]
         estimate = stack.enter_context(Stem.open(one.estimate))
@@ -202,7 +205,7 @@ def _signals(one: StemPair, mixture: Path | None, align: bool) -> _Signals:
         first = references[0].format
         others = [*references, estimate, *([mixed] if mixed else [])]
         _require_same(others, "sample_rate", "Hz", "resample one of them")
-        late = _lateness(estimate, references)
+        late = _lateness(estimate, references) if late is None else late
         if align:
             estimate = estimate.moved(late, first.samples)
             others = [*references, estimate, *([mixed] if mixed else [])]

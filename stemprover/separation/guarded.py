@@ -59,19 +59,22 @@ class GuardedSeparator:
         PluginError
             The plugin failed, in this call or an earlier one.
         """
+        worked = self._runner.works(self._made)
         found = self._runner.guard(self._made, lambda: _tensors(self._made.separate(audio)), self._times)
         self._times = SEPARATING
         if found is None:
-            raise self._failed(f"separator {self.name} to take the song apart")
+            raise self._failed(f"separator {self.name} to take the song apart", is_new=worked)
         return found
 
-    def _failed(self, expected: str) -> PluginError:
+    def _failed(self, expected: str, is_new: bool = True) -> PluginError:
+        """What to raise; only a new failure is of this song, later ones are of a plugin that is no longer asked."""
         told = self._runner.own_error(self._plugin)
-        if told is not None:
+        if told is not None and is_new:
             return told
         reason = next(fault.reason for fault in self._runner.faults if fault.name == self._plugin)
         fix = f"use --separator light, or see 'stemprover plugins info {self._plugin}'"
-        return PluginError(expected, f"a failure of plugin {self._plugin} ({reason})", fix)
+        when = "a failure" if is_new else "an earlier failure"
+        return PluginError(expected, f"{when} of plugin {self._plugin} ({reason})", fix)
 
 
 def _said(made: Any) -> tuple[str, tuple[str, ...], int]:

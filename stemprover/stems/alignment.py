@@ -158,7 +158,12 @@ def _places(last: int) -> list[int]:
 
 
 def _peak(correlation: np.ndarray, reach: int) -> tuple[int | None, float]:
-    """Read the lag off correlations at lags ``-reach`` to ``reach``."""
+    """Read the lag off correlations at lags ``-reach`` to ``reach``; an inverted copy has no lag.
+
+    Beside the trough that it makes are lobes, of which one would count as the peak.
+    """
+    if -correlation.min() > correlation.max():
+        return None, 0.0
     best = int(np.argmax(correlation))
     beside = np.ones(correlation.size, bool)
     beside[max(best - _NEAR, 0) : best + _NEAR + 1] = False
