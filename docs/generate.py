@@ -5,7 +5,8 @@
 * ``docs/cli.md`` from the command line's own help,
 * ``stemprover/registry.yaml``: the metrics of the plugins in this repository, from their manifests,
 * ``docs/plugins/registry.md`` from the registry,
-* the figures in ``detectors/README.md`` from ``metrics.json`` of the released detectors.
+* the figures in ``detectors/README.md`` from ``metrics.json`` of the released detectors,
+* what ``README.md`` says of speed and memory from ``docs/benchmarks/speed.json``.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ REGISTRY_PAGE = DOCS / "plugins" / "registry.md"
 DETECTORS_PAGE = DOCS.parent / "detectors" / "README.md"
 DETECTORS_METRICS = DOCS.parent / "detectors" / "stemprover_detectors" / "metrics.json"
 _MARKS = ("<!-- measured: begin -->\n", "<!-- measured: end -->")
+README = DOCS.parent / "README.md"
+SPEED = DOCS / "benchmarks" / "speed.json"
+_SPEED_MARKS = ("<!-- speed: begin -->\n", "<!-- speed: end -->")
 WIDTH = 100
 HEAD = """# Command line
 
@@ -133,8 +137,33 @@ def render_detectors_page() -> str:
     touched = (f"{metrics[key]['clean_touched_share']:.1%} {words}" for key, words in situations.items())
     named = f"The source of bleed is named right in {metrics['source_accuracy']:.0%} of cells"
     lines += ["", f"Time touched in clean excerpts: {', '.join(touched)}. {named}", ""]
-    head, rest = DETECTORS_PAGE.read_text(encoding="utf-8").split(_MARKS[0])
-    return head + _MARKS[0] + "\n".join(lines) + _MARKS[1] + rest.split(_MARKS[1])[1]
+    return _between(DETECTORS_PAGE, _MARKS, "\n".join(lines))
+
+
+def render_readme() -> str:
+    """Return the page that users see first with the measured speed between its marks."""
+    parts = {part: found["results"] for part, found in json.loads(SPEED.read_text(encoding="utf-8")).items()}
+    cases = {row["case"]: row["total"] / row["audio"] for row in parts["rtf"]}
+    peaks = {row["minutes"]: row["peak_mb"] / 1000 for row in parts["memory"]}
+    waits = {row["command"]: row["median_ms"] for row in parts["startup"]}
+    many = max(parts["plugins"], key=lambda row: row["count"])
+    lines = [
+        f"| two CPU cores, stereo 44.1 kHz, every segment repaired | {' | '.join(cases)} |",
+        f"|---|{'---:|' * len(cases)}",
+        f"| processing time / audio time | {' | '.join(f'{each:.2f}' for each in cases.values())} |",
+        "",
+        f"Peak memory is {peaks[5]:.1f} GB for five minutes of audio and {peaks[30]:.1f} GB for thirty;",
+        f"`stemprover --help` takes {waits['--help']:.0f} ms,",
+        f"`plugins list` with {many['count']} more plugins {many['median_ms']:.0f} ms",
+        "([docs/benchmarks/speed.md](docs/benchmarks/speed.md)).",
+        "",
+    ]
+    return _between(README, _SPEED_MARKS, "\n".join(lines))
+
+
+def _between(page: Path, marks: tuple[str, str], text: str) -> str:
+    head, rest = page.read_text(encoding="utf-8").split(marks[0])
+    return head + marks[0] + text + marks[1] + rest.split(marks[1])[1]
 
 
 def pages() -> dict[Path, str]:
@@ -144,6 +173,7 @@ def pages() -> dict[Path, str]:
         REGISTRY_FILE: render_registry(),
         REGISTRY_PAGE: render_registry_page(),
         DETECTORS_PAGE: render_detectors_page(),
+        README: render_readme(),
     }
 
 
