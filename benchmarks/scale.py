@@ -142,8 +142,8 @@ Songs do not depend on each other, so that nothing but these shared parts ends t
 
 * **Storage** comes first. One file server on a 10 Gbit/s line feeds the number of nodes in the fourth column; stores of
   objects (`s3://`, `gs://`) go on. FLAC halves the traffic.
-* **Memory**: {cores} workers, each a process of its own, need about {cores * held:.0f} GB on a node. The sets
-  measured were of {length:g} s; how little length adds for a lone stem is in [speed](benchmarks/speed.md).
+* **Memory**: {cores} workers, each a process of its own, need about {cores * held:.0f} GB on a node. The sets were of
+  {length:g} s; how little length adds for a lone stem is in [speed](benchmarks/speed.md).
 * **The driver** hands out one job at a time and reads one line for each. Beyond the last column, split the manifest and
   run several drivers: outputs are claimed one by one, so that even an overlap does no harm.
 * **The list of jobs** is in the driver's memory, about one kilobyte each: a million songs are one gigabyte. Split the
