@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from stemprover.batch import places
 from stemprover.batch.beside import folders_passed_by
 from stemprover.batch.engines import Engine, run_all
+from stemprover.batch.jobs import Job
 from stemprover.batch.naming import Naming, names_file
 from stemprover.batch.orders import Order
 from stemprover.batch.outcomes import Outcome, StemResult
@@ -20,6 +21,7 @@ from stemprover.cli.failures import list_failures
 from stemprover.cli.progress import ProgressDisplay
 from stemprover.cli.summary import Tally
 from stemprover.errors import StemProverError
+from stemprover.stems import guess_stem_class
 
 __all__ = ["Run", "ShowStep"]
 
@@ -95,9 +97,10 @@ class Run:
             if found and self.order.plan_only:
                 print_note(f"{job.source.place} with the mixture '{places.name_of(job.mixture or '')}'")
         sources = [*(job.source for job in plan.jobs), *(failure.source for failure in plan.failures)]
-        sets = [job.source.place for job in plan.jobs if job.stems != (job.source.place,)]
+        # Where every name is a stem's nobody expects more; a loose file hides songs.
+        loose = [job.source.place for job in plan.jobs if job.stems != (job.source.place,) and _has_odd_names(job)]
         targets = (target.audio for job in plan.jobs for target in job.targets)
-        for folder, beside in folders_passed_by(sets, [*(source.place for source in sources), *targets]).items():
+        for folder, beside in folders_passed_by(loose, [*(source.place for source in sources), *targets]).items():
             fix = "a folder with audio in it is one set; name the others too if they count"
             print_note(f"{folder} without its folders {listed(beside)}: {fix}")
 
@@ -141,3 +144,7 @@ class Run:
         if manifest is not None:
             return places.parent_of(places.normalised(manifest))
         return places.common_folder([job.source.place for job in plan.jobs]) if plan.jobs else "."
+
+
+def _has_odd_names(job: Job) -> bool:
+    return any(guess_stem_class(places.name_of(stem)) == "generic" for stem in job.stems)
