@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import fsspec
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from stemprover.batch.beside import folders_passed_by
 from stemprover.batch.jobs import Job, write_json
 from stemprover.batch.planning import Selection, plan_jobs
 from stemprover.errors import OptionError, OutputError, StemSetError
@@ -187,43 +185,6 @@ def test_audio_that_cannot_be_read_is_named_not_forgotten(tmp_path: Path) -> Non
     (job,) = plan_jobs([str(tmp_path / "song")], Selection(), False).jobs
     assert (len(job.stems), job.left_out) == (2, ("bass.m4a", "song.MP4"))
     assert Job.from_json(job.to_json()) == job
-
-
-def test_folders_beside_the_stems_of_a_set_are_named(tmp_path: Path) -> None:
-    """A loose file makes a folder of songs one set; who gets one result instead of a hundred must be told why."""
-    songs = tmp_path / "songs"
-    for name in (
-        "demo.wav",
-        "a/vocals.wav",
-        "b/c/vocals.flac",
-        ".hidden/vocals.wav",
-        "d/old.enhanced.wav",
-        "e/f/g/h.wav",
-    ):
-        sound(songs / name)
-    sound(songs / "separated" / "vocals.wav")  # as clean leaves it
-    (songs / "empty").mkdir()
-    (songs / "link").symlink_to(songs / "a")
-    assert folders_passed_by([str(songs), str(songs)], [str(songs)]) == {str(songs): ("a", "b")}
-    for known, left in ((songs / "a", ("b",)), (songs / "b" / "c" / "vocals.flac", ("a",)), (songs / "x", ("a", "b"))):
-        assert folders_passed_by([str(songs)], [str(known)]) == {str(songs): left}
-    assert folders_passed_by(["memory://songs", str(songs / "a")], []) == {}
-    (job,) = plan_jobs([str(songs)], Selection(), False).jobs
-    assert len(job.stems) == 1
-
-
-def test_folders_that_cannot_be_read_hide_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("demo.wav", "a/vocals.wav", "locked/vocals.wav"):
-        sound(tmp_path / name)
-    listdir = os.listdir
-
-    def refused(folder: os.PathLike[str]) -> list[str]:
-        if os.fspath(folder).endswith("locked"):
-            raise PermissionError(13, "Permission denied", os.fspath(folder))
-        return listdir(folder)
-
-    monkeypatch.setattr(os, "listdir", refused)
-    assert folders_passed_by([str(tmp_path)], []) == {str(tmp_path): ("a",)}
 
 
 def test_patterns_find_files_and_folders_but_no_earlier_results(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ import sys
 
 __all__ = ["settle_allocator", "settled_environment"]
 
-# As in glibc's malloc.h. Lower thresholds kept less memory, but asking the system for blocks again and again made
-# repairs slower: 8 MiB by a fifth.
+# As in glibc's malloc.h. Lower thresholds keep less memory, but asking the system for blocks again and again makes
+# repairs slower: benchmarks/speed.py measures both, with other values where the environment sets them.
 _VARIABLES = {
     "MALLOC_ARENA_MAX": (-8, 1),
     "MALLOC_MMAP_THRESHOLD_": (-3, 32 << 20),

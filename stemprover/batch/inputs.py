@@ -132,7 +132,7 @@ def read_manifest(place: str) -> Iterator[Source]:
     Raises
     ------
     OptionError
-        If it cannot be read, has no such column or a row without input.
+        If it cannot be read, has no such column, no rows or a row without input.
     """
     content = places.read(places.normalised(place))
     if content is None:
@@ -142,8 +142,12 @@ def read_manifest(place: str) -> Iterator[Source]:
         if "input" not in (rows.fieldnames or ()):
             got = ", ".join(rows.fieldnames or ()) or "nothing"
             raise OptionError("a column 'input' in the first line", got, f"write {','.join(COLUMNS)}")
+        row = None
         for row in rows:
             yield _source(row, place, rows.line_num)
+        if row is None:
+            fix = "add a row for each, for example 'song/vocals.wav,clean/vocals.wav' below a first line 'input,output'"
+            raise OptionError(f"inputs in the manifest '{place}'", "no row below its first line", fix)
     except (UnicodeDecodeError, csv.Error) as error:
         raise OptionError(f"a CSV file in UTF-8 at '{place}'", str(error), "export it again") from error
 

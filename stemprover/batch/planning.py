@@ -78,7 +78,7 @@ def plan_jobs(inputs: Sequence[str], selection: Selection, overwrite: bool | Non
         a manifest that is none or has no rows.
     """
     skip = selection.suffix or DEFAULT_SUFFIX
-    sources, failures = _sources(inputs, selection.manifest, skip)
+    sources, failures = find_sources(inputs, selection.manifest, skip)
     count = len(sources) + len(failures)
     given = _places((*sources, *(failure.source for failure in failures)))
     naming = Naming(selection.output, selection.suffix, selection.report, selection.plot, given)
@@ -91,18 +91,6 @@ def plan_jobs(inputs: Sequence[str], selection: Selection, overwrite: bool | Non
     if overwrite is not None:
         _check_outputs(jobs, replaceable=overwrite or resume)
     return Plan(tuple(jobs), tuple(failures), selection.manifest is not None or count > 1)
-
-
-def _sources(inputs: Sequence[str], manifest: str | None, skip_suffix: str) -> tuple[list[Source], list[Failure]]:
-    """What was named and what a manifest adds to it; a manifest that adds nothing was hardly meant so."""
-    sources, failures = find_sources(inputs, None, skip_suffix)
-    if manifest is None:
-        return sources, failures
-    listed, unusable = find_sources((), manifest, skip_suffix)
-    if not listed and not unusable:
-        fix = "add a row for each, for example 'song/vocals.wav,clean/vocals.wav' below a first line 'input,output'"
-        raise OptionError(f"inputs in the manifest '{manifest}'", "no row below its first line", fix)
-    return list(dict.fromkeys([*sources, *listed])), [*failures, *unusable]
 
 
 def _places(sources: Iterable[Source]) -> int:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 
-__all__ = ["EXIT_BAD_INPUT", "EXIT_INTERRUPTED", "EXIT_SOME_FAILED", "exit_code", "listed", "print_error", "print_note"]
+__all__ = [
+    "EXIT_BAD_INPUT",
+    "EXIT_INTERRUPTED",
+    "EXIT_SOME_FAILED",
+    "exit_code",
+    "listed",
+    "print_error",
+    "print_note",
+    "print_passed_by",
+]
 
 EXIT_SOME_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -34,3 +43,9 @@ def listed(names: Sequence[str], shown: int = 5) -> str:
     """Return names for a line on the terminal, the first few of many."""
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(f"'{name}'" for name in names[:shown]) + more
+
+
+def print_passed_by(folders: Mapping[str, Sequence[str]], why: str) -> None:
+    """Say which folders right in others are not looked through."""
+    for folder, names in folders.items():
+        print_note(f"{folder} without its folders {listed(names)}: {why}; name the others too if they count")

@@ -16,7 +16,7 @@ from stemprover.batch.naming import Naming, names_file
 from stemprover.batch.orders import Order
 from stemprover.batch.outcomes import Outcome, StemResult
 from stemprover.batch.planning import Plan, Selection, plan_jobs
-from stemprover.cli.exits import exit_code, listed, print_error, print_note
+from stemprover.cli.exits import exit_code, listed, print_error, print_note, print_passed_by
 from stemprover.cli.failures import list_failures
 from stemprover.cli.progress import ProgressDisplay
 from stemprover.cli.summary import Tally
@@ -100,9 +100,8 @@ class Run:
         # Where every name is a stem's nobody expects more; a loose file hides songs.
         loose = [job.source.place for job in plan.jobs if job.stems != (job.source.place,) and _has_odd_names(job)]
         targets = (target.audio for job in plan.jobs for target in job.targets)
-        for folder, beside in folders_passed_by(loose, [*(source.place for source in sources), *targets]).items():
-            fix = "a folder with audio in it is one set; name the others too if they count"
-            print_note(f"{folder} without its folders {listed(beside)}: {fix}")
+        beside = folders_passed_by(loose, [*(source.place for source in sources), *targets])
+        print_passed_by(beside, "a folder with audio in it is one set")
 
     def _outcomes(self, plan: Plan, order: Order) -> Iterable[Outcome]:
         yield from map(Outcome.of_failure, plan.failures)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stemprover.cli.exits import listed, print_note
+from stemprover.cli.exits import print_passed_by
 from stemprover.cli.options import DEVICES
 from stemprover.cli.process import prepare_process
 
@@ -114,9 +114,7 @@ def note_passed_by(found: FoundSongs, jobs: Sequence[SongJob]) -> None:
     from stemprover.batch.beside import folders_passed_by
 
     known = [*map(str, found.places), *(str(path) for job in jobs for path in job.files)]
-    for folder, names in folders_passed_by(found.folders, known).items():
-        fix = "a folder with songs in it stands for these alone; name the others too if they count"
-        print_note(f"{folder} without its folders {listed(names)}: {fix}")
+    print_passed_by(folders_passed_by(found.folders, known), "a folder with songs in it stands for these alone")
 
 
 def song_keeping(resume: bool, overwrite: bool) -> Keeping:

@@ -198,6 +198,7 @@ class _Signals(NamedTuple):
 
 
 def _signals(one: StemPair, mixture: Path | None, align: bool, late: int | None = None) -> _Signals:
+    """Read one pair; ``late`` is by how many samples the estimate is, where that is known already."""
     with contextlib.ExitStack() as stack:
         references = [stack.enter_context(Stem.open(path)) for path in one.references]
         estimate = stack.enter_context(Stem.open(one.estimate))

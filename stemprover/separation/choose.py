@@ -38,7 +38,8 @@ def choose_separator(name: str, plugins: Sequence[Plugin] | None = None) -> Host
     found = runner.separators()
     if name in found:
         owner = next(plugin for plugin in known if plugin.name == runner.owner(found[name]))
-        _require_modules(owner)
+        if owner not in named:
+            _require_modules(owner)
         fetches = owner.manifest is not None and owner.manifest.download_size_mb > 0
         return GuardedSeparator(found[name], name, runner, owner.contents, fetches)
     for fault in runner.faults:
