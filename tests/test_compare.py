@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from browser import open_in_browser
 from PIL import Image
 from test_cli import run
-from test_report import open_in_browser, signal
+from test_report import signal
 
 from stemprover.errors import OptionError, OutputError, StemSetError
 from stemprover.report.comparing import compare_files
@@ -196,9 +197,7 @@ document.documentElement.dataset.seen = [began, chosen, ...audible()].join(" ");
 
 @pytest.mark.browser
 def test_players_stay_in_step_in_a_browser(page: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "copy.html"
-    copy.write_text(page.read_text("utf-8").replace("</body>", _LISTEN + "</body>"), "utf-8")
-    opening = open_in_browser(copy, tmp_path / "profile")
+    opening = open_in_browser(page, tmp_path / "browser", _LISTEN, ("ready", "seen"))
     assert 'data-seen="R B A \u2212 R"' in opening, opening
     assert 'data-ready="5 players, 5 pictures"' in opening
     assert 'data-requests="0"' in opening

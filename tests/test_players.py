@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from browser import open_in_browser
 from report_inputs import report_input
-from test_report import open_in_browser
 
 from stemprover.report import write_html
 from stemprover.report.comparing import compare_files
@@ -63,11 +63,9 @@ _END = """
 </script>"""
 
 
-def seen_in_browser(page: Path, steps: str, profile: Path) -> dict[str, dict[str, Any]]:
+def seen_in_browser(page: Path, steps: str, folder: Path) -> dict[str, dict[str, Any]]:
     """What the page's players were like at each ``note`` of a script."""
-    copy = page.with_name(f"driven {page.name}")
-    copy.write_text(page.read_text("utf-8").replace("</body>", f"{_START}{steps}{_END}</body>"), "utf-8")
-    opening = open_in_browser(copy, profile)
+    opening = open_in_browser(page, folder, f"{_START}{steps}{_END}", ("ready", "seen"))
     found = re.search(r'data-seen="([^"]*)"', opening)
     assert found is not None, opening
     assert "data-error" not in opening
@@ -105,7 +103,7 @@ _REPORT = """
 
 def test_a_report_plays_one_of_its_three_at_one_position(tmp_path: Path) -> None:
     write_html(tmp_path / "page.html", report_input())
-    seen = seen_in_browser(tmp_path / "page.html", _REPORT, tmp_path / "profile")
+    seen = seen_in_browser(tmp_path / "page.html", _REPORT, tmp_path / "browser")
     everyone = ["before", "after", "difference"]
     for step, heard, runs, at in (
         ("opened", "before", False, 0.0),
@@ -152,7 +150,7 @@ def test_a_comparison_is_heard_where_a_picture_is_clicked(tmp_path: Path) -> Non
     for name, gain in (("a", 1.0), ("b", 0.5)):
         soundfile.write(tmp_path / f"{name}.wav", gain * noise, RATE)
     compare_files([tmp_path / "a.wav", tmp_path / "b.wav"], tmp_path / "page.html")
-    seen = seen_in_browser(tmp_path / "page.html", _COMPARISON, tmp_path / "profile")
+    seen = seen_in_browser(tmp_path / "page.html", _COMPARISON, tmp_path / "browser")
     everyone = ["A", "B", "B \u2212 A"]
     for step, heard, runs, at in (
         ("opened", "A", False, 0.0),

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import open_in_browser
 from PIL import Image
 from report_inputs import RATE, item, repaired, report_input, signal
 
@@ -155,23 +154,6 @@ def test_plot_draws_regions_and_lanes(tmp_path: Path) -> None:
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["with.png", "without.png"]
 
 
-def open_in_browser(page: Path, profile: Path) -> str:
-    """The ``<html ...>`` tag after the page's scripts have run."""
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if browser is None:
-        pytest.skip("Chromium is not installed")
-    switches = (
-        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-        "--disable-component-update --disable-sync --autoplay-policy=no-user-gesture-required "
-        "--virtual-time-budget=10000 --dump-dom"
-    )
-    command = [browser, *switches.split(), f"--user-data-dir={profile}", page.as_uri()]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    opening = re.search(r"<html[^>]*>", result.stdout)
-    assert opening is not None
-    return opening[0]
-
-
 @pytest.mark.browser
 def test_page_opens_in_a_browser(page: Path, tmp_path: Path) -> None:
     """Every player knows its length, every picture is decoded, no script error, and nothing was asked for outside."""
@@ -200,9 +182,7 @@ document.documentElement.dataset.hidden = [...document.querySelectorAll(".boxes 
 
 @pytest.mark.browser
 def test_switching_players_keeps_the_position(page: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "page.html"
-    copy.write_text(page.read_text("utf-8").replace("</body>", _SWITCH_AND_SEEK + "</body>"), encoding="utf-8")
-    opening = open_in_browser(copy, tmp_path / "profile")
+    opening = open_in_browser(page, tmp_path, _SWITCH_AND_SEEK, ("ready", "seen", "hidden"))
     assert 'data-seen="before after@1.5 difference true"' in opening, opening
     assert 'data-hidden="true"' in opening
     assert "data-error" not in opening
