@@ -37,13 +37,15 @@ def own_peak_mb() -> float:
 
 
 def _run(minutes: float, quality: str, base: str, vocoder: str) -> dict[str, float]:
+    from stemprover.cli.process import prepare_process
+
+    prepare_process()  # before torch asks the system for memory, as the commands do
+
     from looped import looped_files
     from timing import Case, new_enhancer
 
-    from stemprover.cli.process import prepare_process
     from stemprover.stems import StemSet
 
-    prepare_process()
     case = Case(quality, repair=True, vocoder=vocoder)
     with tempfile.TemporaryDirectory() as name:
         stem, mixture = looped_files(Path(name), minutes * 60)

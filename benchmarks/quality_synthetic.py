@@ -12,8 +12,9 @@ import numpy as np
 from quality_sets import CLEAN, SYNTHETIC, Item
 
 from stemprover.data.artifacts import ARTIFACTS, apply_artifacts
+from stemprover.data.cuts import add, loudness
 from stemprover.data.labels import BLEED_NAMES
-from stemprover.data.scenes import Scene, add, loudness
+from stemprover.data.scenes import Scene
 from stemprover.data.separators import Errors, draw_style, simulate_mask, simulate_waveform
 from stemprover.data.songs import render_song
 from stemprover.spectral.spec import SPEC

@@ -116,15 +116,17 @@ def _cut(audio: Any, start: int, length: int) -> Iterator[Any]:
 
 def _run(batch: Batch, folder: Path) -> dict[str, Any]:
     """Return ``first_s`` (start-up and first file), see :func:`after_first_wave`, memory after each file, its peak."""
+    from stemprover.cli.process import prepare_process
+
+    prepare_process()  # before torch asks the system for memory, as the commands do
+
     from memory import own_peak_mb
 
     from stemprover.batch.engines import Engine, NoBars, run_all
     from stemprover.batch.orders import Order
     from stemprover.batch.planning import Selection, plan_jobs
-    from stemprover.cli.process import prepare_process
     from stemprover.enhanced import Settings
 
-    prepare_process()
     inputs = _files(folder / "in", batch)
     settings = Settings(auto_detect=True, generic=batch.repair, quality=batch.quality)
     engine = Engine("ray" if batch.engine == "ray" else "local", batch.workers, batch.threads)

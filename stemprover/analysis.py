@@ -26,7 +26,7 @@ from stemprover.overlapped import ahead
 from stemprover.plugins import PluginRunner
 from stemprover.plugins.fields import ARTIFACT, printable
 from stemprover.progress import Progress
-from stemprover.spectral.segments import envelope_db
+from stemprover.spectral.envelope import envelope_db
 from stemprover.spectral.spec import SPEC
 from stemprover.stems import Stem, StemSet
 from stemprover.timebase import Timebase, match_channels

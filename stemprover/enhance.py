@@ -13,23 +13,19 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from stemprover.analysis import Analysis, analyse
 from stemprover.detection import Detection, Detector
 from stemprover.enhanced import Enhanced, Settings
-from stemprover.errors import OptionError, PluginError
+from stemprover.errors import OptionError
 from stemprover.models import Models
 from stemprover.networks import Networks
 from stemprover.output import Rendered, render_set
+from stemprover.planner import Planner
 from stemprover.plugins import FileEvent, Plugin, PluginRunner, installed
-from stemprover.plugins.loader import why_none
 from stemprover.progress import Progress, Silent
 from stemprover.render import Renderer, Stages
-from stemprover.routing import AdapterChoice, Plan, route
-from stemprover.spectral.segments import Segment, onset_strength, plan_segments
-from stemprover.spectral.spec import SPEC
+from stemprover.routing import AdapterChoice
 from stemprover.stems import Stem, StemSet, find_offsets
 from stemprover.synthesis.gate import Gate
-from stemprover.windows import CONTEXT_S, MAX_SEGMENT_S
 
 __all__ = ["AdapterChoice", "Enhanced", "Enhancer", "Settings"]
 
@@ -63,7 +59,7 @@ class Enhancer:
         self.plugins = tuple(plugins)
         self.runner = PluginRunner(self.plugins)
         self._detectors = None if detectors is None else tuple(detectors)
-        self._unusable: list[str] = []
+        self._planner = Planner(models, self.plugins, self.runner, self._detectors)
 
     @classmethod
     def from_pretrained(
@@ -134,7 +130,7 @@ class Enhancer:
         spent = (time.perf_counter() - begin) / len(offsets)
         found = []
         for offset in offsets:
-            one = self._plan(stems, offset.stem, settings, progress, plan_only)
+            one = self._planner.plan(stems, offset.stem, settings, progress, plan_only)
             timings = {"align": spent, **one.timings_s}
             found.append(dataclasses.replace(one, late_samples=offset.samples, timings_s=timings))
         if plan_only:
@@ -147,6 +143,16 @@ class Enhancer:
             self._finish(one, renderer, result, share)
             for one, renderer, result in zip(found, renderers, rendered, strict=True)
         )
+
+    def load_detectors(self) -> tuple[Detector, ...]:
+        """Build the detectors of the plugins once; return those that have not failed so far.
+
+        Raises
+        ------
+        OptionError
+            If there are none.
+        """
+        return self._planner.load_detectors()
 
     def _finish(self, one: Enhanced, renderer: Renderer, result: Rendered, spent_s: float) -> Enhanced:
         timings = {**one.timings_s, **renderer.timings, "total": sum(one.timings_s.values()) + spent_s}
@@ -162,78 +168,6 @@ class Enhancer:
         settings = Settings(auto_detect=True)
         return self.enhance(source, settings, mixture=mixture, progress=progress, plan_only=True).detections
 
-    def _plan(self, stems: StemSet, stem: Stem, settings: Settings, progress: Progress, plan_only: bool) -> Enhanced:
-        begin = time.perf_counter()
-        detectors = self.load_detectors() if settings.auto_detect else ()
-        analysis = analyse(stems, stem, detectors, progress, self.runner)
-        if settings.auto_detect:
-            self.load_detectors()  # an answer that no detector gave is none
-        plan = self._route(stem, analysis, settings, plan_only)
-        timings = {"detect": time.perf_counter() - begin}
-        segments = _segments(plan, analysis)
-        found = {one.artifact for one in analysis.detections}
-        meanings = {kind.name: kind.summary for kind in self.runner.artifact_types() if kind.name in found}
-        return Enhanced(
-            stem,
-            settings,
-            plan,
-            analysis.detections,
-            analysis.lanes,
-            segments,
-            timings,
-            faults=tuple(self.runner.faults),
-            meanings=meanings,
-        )
-
-    def _route(self, stem: Stem, analysis: Analysis, settings: Settings, plan_only: bool) -> Plan:
-        """Choose adapters, and others for those that cannot be loaded."""
-        while True:
-            plan = route(
-                analysis.detections,
-                self.plugins,
-                stem_class=stem.stem_class,
-                duration_s=stem.format.samples / stem.format.sample_rate,
-                nyquist_hz=stem.format.sample_rate / 2,
-                auto_detect=settings.auto_detect,
-                adapters=settings.adapters,
-                without=(*settings.without, *self._unusable),
-                strength=settings.strength,
-                generic=settings.generic,
-            )
-            if plan_only or self._load_adapters(plan, settings):
-                return plan
-
-    def _load_adapters(self, plan: Plan, settings: Settings) -> bool:
-        """Load what a plan needs; one that the user did not ask for and that cannot be loaded is reported instead."""
-        named = {choice.name for choice in settings.adapters}
-        before = len(self._unusable)
-        for name in sorted({item.adapter for item in plan.items}):
-            try:
-                self.models.load_adapters([name], self.plugins)
-            except PluginError as error:
-                if name in named:
-                    raise
-                self.runner.report(name, error)
-                self._unusable.append(name)
-        return len(self._unusable) == before
-
-    def load_detectors(self) -> tuple[Detector, ...]:
-        """Build the detectors of the plugins once; return those that have not failed so far.
-
-        Raises
-        ------
-        OptionError
-            If there are none.
-        """
-        if self._detectors is None:
-            self._detectors = tuple(self.runner.detectors().values())
-        working = tuple(detector for detector in self._detectors if self.runner.works(detector))
-        if not working:
-            reasons = why_none("detector", self.plugins, self.runner.faults)
-            fix = "name adapters with --adapter" if reasons else "run 'stemprover plugins install detectors'"
-            raise OptionError("a detector for --auto-detect", reasons or "none installed", fix)
-        return working
-
     def _renderer(self, stems: StemSet, one: Enhanced, progress: Progress) -> Renderer:
         """Prepare the networks for a plan, before anything is written; an empty plan needs none."""
         settings = one.settings
@@ -245,20 +179,6 @@ class Enhancer:
         gate = self._gate or self.models.gate
         stages = Stages(networks.restore, networks.synthesise, gate, self.models.device, settings.seed)
         return Renderer(stems, one.stem, one.plan.items, one.segments, stages, self.runner, progress)
-
-
-def _segments(plan: Plan, analysis: Analysis) -> tuple[Segment, ...]:
-    """Cut what is planned into segments at quiet or transient points."""
-    regions = [(item.start_s, item.end_s) for item in plan.items]
-    onsets = onset_strength(analysis.envelope)
-    return plan_segments(
-        analysis.envelope,
-        onsets,
-        regions,
-        hop_s=1.0 / SPEC.frame_rate,
-        max_s=MAX_SEGMENT_S,
-        longer_at_ends_s=CONTEXT_S,
-    )
 
 
 @contextlib.contextmanager

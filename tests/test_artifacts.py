@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from stemprover.data.artifacts import ARTIFACTS, Region, apply_artifacts, draw_artifacts, draw_region
-from stemprover.data.scenes import Scene, add
+from stemprover.data.cuts import add
+from stemprover.data.scenes import Scene
 from stemprover.spectral.spec import SPEC
 
 RATE = SPEC.sample_rate

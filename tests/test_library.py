@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from stemprover.data.cuts import loudness
 from stemprover.data.degrade import Recipe, make_pair
 from stemprover.data.library import Library, open_library, stem_class_of_sample
-from stemprover.data.scenes import draw_kit_scene, draw_scene, loudness
+from stemprover.data.scenes import draw_kit_scene, draw_scene
 from stemprover.data.separators import add, errors_of_estimate
 from stemprover.errors import TrainingError
 from stemprover.separation.layout import KIT_STEMS

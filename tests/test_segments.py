@@ -10,14 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stemprover.spectral.segments import (
-    OverlapAdd,
-    SampleRange,
-    Segment,
-    envelope_db,
-    onset_strength,
-    plan_segments,
-)
+from stemprover.spectral.envelope import envelope_db, onset_strength
+from stemprover.spectral.overlap import OverlapAdd, SampleRange
+from stemprover.spectral.segments import Segment, plan_segments
 
 RATE = 44_100
 HOP = 512

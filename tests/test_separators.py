@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from stemprover.data.classical import CLASSICAL, separate_classically
+from stemprover.data.cuts import add
 from stemprover.data.labels import DISTORTION, RESIDUAL, sdr_db
-from stemprover.data.scenes import Scene, add
+from stemprover.data.scenes import Scene
 from stemprover.data.separators import (
     MaskStyle,
     draw_style,

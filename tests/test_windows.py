@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stemprover.routing import GENERIC, PlanItem
-from stemprover.spectral.segments import Segment, onset_strength, plan_segments
+from stemprover.spectral.envelope import onset_strength
+from stemprover.spectral.segments import Segment, plan_segments
 from stemprover.spectral.spec import SPEC
 from stemprover.windows import CONTEXT_S, MAX_SEGMENT_S, WINDOW, Window, window_start
 

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stemprover.data.cuts import add, loudness
 from stemprover.data.labels import BLEED_NAMES, DISTORTION
-from stemprover.data.scenes import Scene, add, loudness
+from stemprover.data.scenes import Scene
 from stemprover.data.separators import Errors, noise_field
 from stemprover.spectral.spec import SPEC, SpectralSpec
 from stemprover.spectral.stft import istft, stft

@@ -10,12 +10,13 @@ import numpy as np
 
 from stemprover.data.artifacts import ARTIFACTS, apply_artifacts, draw_artifacts
 from stemprover.data.classical import CLASSICAL, separate_classically
+from stemprover.data.cuts import add, loudness
 from stemprover.data.dtln import separate_with_dtln
 from stemprover.data.labels import cell_labels, sdr_db, severity_of
 from stemprover.data.library import Kit, Library
 from stemprover.data.neural import draw_separated
 from stemprover.data.pairs import PairAudio
-from stemprover.data.scenes import Scene, add, draw_kit_scene, draw_scene, loudness
+from stemprover.data.scenes import Scene, draw_kit_scene, draw_scene
 from stemprover.data.separators import Errors, draw_style, errors_of_estimate, simulate_mask, simulate_waveform
 from stemprover.errors import OptionError
 from stemprover.separation.trained import TrainedSeparator

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from stemprover.data.cuts import add
 from stemprover.data.library import Library
-from stemprover.data.scenes import Scene, add, draw_class, draw_scene, targets
+from stemprover.data.scenes import Scene, draw_class, draw_scene, targets
 from stemprover.data.separators import Errors, errors_of_estimate
 from stemprover.errors import TrainingError
 from stemprover.separation.layout import KIT_STEMS

@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-import soxr
 
+from stemprover.data.cuts import ATTEMPTS, active_start, add, any_stem, by_length, loudness
 from stemprover.data.library import Kit, Library
 from stemprover.data.songs import render_stem
-from stemprover.data.sources import Recording
 from stemprover.separation.layout import KIT_STEMS
-from stemprover.spectral.spec import SPEC
 
-__all__ = [
-    "Scene",
-    "active_start",
-    "add",
-    "draw_class",
-    "draw_kit_scene",
-    "draw_scene",
-    "loudness",
-    "sequence",
-    "targets",
-]
+__all__ = ["Scene", "draw_class", "draw_kit_scene", "draw_scene", "targets"]
 
 SILENT = 2e-3  # root-mean-square below which a segment is no target
 _TARGETS = {"vocals": 0.26, "drums": 0.18, "bass": 0.2, "other": 0.2, "instrumental": 0.08, "kit": 0.08}
 _CLASSES = ("vocals", "drums", "bass", "other")
-_ATTEMPTS = 12
 _MADE = frozenset({"synth", "oneshots"})  # no recordings of music
 
 
@@ -61,16 +48,6 @@ class Scene:
         return add([self.target, *self.siblings.values()])
 
 
-def add(parts: Iterable[np.ndarray]) -> np.ndarray:
-    """Sum of arrays of one shape, float32; at least one."""
-    return np.asarray(np.sum(list(parts), axis=0), np.float32)
-
-
-def loudness(audio: np.ndarray) -> float:
-    """Root-mean-square over all channels."""
-    return float(np.sqrt(np.mean(np.square(audio))))
-
-
 def targets(library: Library) -> tuple[str, ...]:
     """Classes of target that a library has material for; ``kit`` stands for any piece of a drum kit.
 
@@ -93,7 +70,7 @@ def draw_scene(library: Library, samples: int, rng: np.random.Generator, stem_cl
     if stem_class == "kit" and library.kits:
         return _finish(draw_kit_scene(library.kits, samples, rng)[0], rng)
     stem_class = "drums" if stem_class == "kit" else stem_class
-    for _ in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         from_song = library.songs and rng.random() < 0.55
         scene = _song_scene(library, stem_class, samples, rng) if from_song else None
         if scene is None or rng.random() < 0.15:
@@ -111,7 +88,7 @@ def draw_kit_scene(kits: Sequence[Kit], samples: int, rng: np.random.Generator) 
     Recorded and rendered kits (those with a separator's outputs and those without) are drawn equally often.
     """
     recorded, rendered = [kit for kit in kits if kit.estimates], [kit for kit in kits if not kit.estimates]
-    for _ in range(_ATTEMPTS * 4):
+    for _ in range(ATTEMPTS * 4):
         several = recorded if recorded and (not rendered or rng.random() < 0.5) else rendered
         kit = several[rng.integers(len(several))]
         stem = KIT_STEMS[rng.integers(len(KIT_STEMS))]
@@ -124,25 +101,9 @@ def draw_kit_scene(kits: Sequence[Kit], samples: int, rng: np.random.Generator) 
     return Scene(kit.name, stem, audio, siblings, frozenset({kit.name})), kit, start
 
 
-def active_start(recording: Recording, samples: int, rng: np.random.Generator) -> int:
-    """A start within the split's range, tried a few times until something sounds there."""
-    latest = max(recording.first + 1, recording.last - samples)
-    for _ in range(_ATTEMPTS):
-        start = int(rng.integers(recording.first, latest))
-        if recording.is_active(start, samples):
-            break
-    return start
-
-
-def _by_length(recordings: Sequence[Recording], rng: np.random.Generator) -> int:
-    """Draw a place in a list, longer recordings more often: many short songs must not drown a few whole ones."""
-    lengths = np.array([recording.last - recording.first for recording in recordings], float)
-    return int(rng.choice(len(lengths), p=lengths / lengths.sum()))
-
-
 def _song_scene(library: Library, stem_class: str, samples: int, rng: np.random.Generator) -> Scene | None:
     """A target and its siblings from the same time of one song; None where the song has no such stem."""
-    song = list(library.songs)[_by_length([tracks[0] for tracks in library.songs.values()], rng)]
+    song = list(library.songs)[by_length([tracks[0] for tracks in library.songs.values()], rng)]
     tracks = library.songs[song]
     wanted = "other" if stem_class == "instrumental" else stem_class
     candidates = [track for track in tracks if track.stem_class == wanted]
@@ -173,71 +134,18 @@ def _mixed_scene(
     if scene is not None:
         song, target, sources = scene.song, scene.target, set(scene.sources)
     elif stem_class == "instrumental":
-        parts = [_any_stem(library, name, samples, rng) for name in ("drums", "bass", "other")]
+        parts = [any_stem(library, name, samples, rng) for name in ("drums", "bass", "other")]
         song, target, sources = "mixed", add(part for _, part in parts), {name for name, _ in parts}
     else:
-        song, target = _any_stem(library, stem_class, samples, rng)
+        song, target = any_stem(library, stem_class, samples, rng)
         sources = {song}
     others = ["vocals"] if stem_class == "instrumental" else [name for name in _CLASSES if name != stem_class]
     chosen = rng.permutation(others)[: rng.integers(1, len(others) + 1)]
-    met = {str(name): _any_stem(library, str(name), samples, rng) for name in chosen}
+    met = {str(name): any_stem(library, str(name), samples, rng) for name in chosen}
     level = loudness(target) + 1e-6
     siblings = {name: audio * (level / (loudness(audio) + 1e-6)) for name, (_, audio) in met.items()}
     sources.update(name for name, _ in met.values())
     return Scene(song, stem_class, target, siblings, frozenset(sources - _MADE))
-
-
-def _any_stem(library: Library, stem_class: str, samples: int, rng: np.random.Generator) -> tuple[str, np.ndarray]:
-    """A stem of a class from songs, kits, solos, one-shots or the synthesiser, with its speed changed by up to 15 %."""
-    tracks = [t for song in library.songs.values() for t in song if t.stem_class == stem_class]
-    shots = library.samples.get(stem_class, ())
-    weights = {
-        "songs": (0.15 if stem_class == "bass" else 0.45) * bool(tracks),
-        "kits": 0.25 * (stem_class == "drums" and bool(library.kits)),
-        "solos": 0.3 * (stem_class == "vocals" and bool(library.solos)),
-        "shots": 0.15 * bool(shots),
-        "synth": 0.6 if stem_class == "bass" else 0.15,
-    }
-    total = sum(weights.values())
-    source = str(rng.choice(list(weights), p=[weight / total for weight in weights.values()]))
-    if source == "synth":
-        return "synth", render_stem(stem_class, samples, rng)
-    if source == "shots":
-        return "oneshots", sequence(shots, samples, rng)
-    speed = rng.uniform(1 / 1.15, 1.15) if rng.random() < 0.6 else 1.0
-    length = round(samples * speed)
-    if source == "kits":
-        kit = library.kits[rng.integers(len(library.kits))]
-        start = active_start(kit.mix, length, rng)
-        audio = add(kit.references[name].read(start, length) for name in KIT_STEMS)
-        return kit.name, _change_speed(audio, speed, samples)
-    recordings = tracks if source == "songs" else library.solos
-    recording = recordings[_by_length(recordings, rng)]
-    audio = recording.read(active_start(recording, length, rng), length)
-    return recording.song if source == "songs" else recording.name, _change_speed(audio, speed, samples)
-
-
-def _change_speed(audio: np.ndarray, speed: float, samples: int) -> np.ndarray:
-    """Play faster or slower, pitch included: ``[2, samples * speed] -> [2, samples]``."""
-    if speed == 1.0:
-        return audio
-    changed = soxr.resample(audio.T, SPEC.sample_rate * speed, SPEC.sample_rate, quality="MQ").T[:, :samples]
-    return np.pad(changed, ((0, 0), (0, samples - changed.shape[1]))).astype(np.float32)
-
-
-def sequence(shots: tuple[Recording, ...], samples: int, rng: np.random.Generator) -> np.ndarray:
-    """One to three one-shots or loops, each repeated at its own period."""
-    audio = np.zeros((2, samples), np.float32)
-    for _ in range(rng.integers(1, 4)):
-        shot = shots[rng.integers(len(shots))]
-        speed = rng.uniform(1 / 1.15, 1.15)
-        length = min(shot.last, int(samples * speed))
-        sound = _change_speed(shot.read(0, length), speed, max(1, int(length / speed)))
-        period = max(int(rng.choice([0.125, 0.25, 0.5, 1.0]) * SPEC.sample_rate), sound.shape[1] // 4)
-        for start in range(int(rng.integers(0, period)), samples, period):
-            part = sound[:, : samples - start]
-            audio[:, start : start + part.shape[1]] += part * np.float32(rng.uniform(0.5, 1))
-    return audio
 
 
 def _finish(scene: Scene, rng: np.random.Generator) -> Scene:

@@ -22,6 +22,7 @@ from stemprover.errors import AdapterError
 from stemprover.restoration import lora_layers
 from stemprover.restoration.lora_checks import LORA_A, check_base, check_fit, expected_shapes
 from stemprover.restoration.lora_file import read_adapter, write_adapter
+from stemprover.restoration.lora_layers import default_targets
 from stemprover.restoration.lora_spec import LoraSpec, spec_from_config
 
 if TYPE_CHECKING:
@@ -41,8 +42,6 @@ __all__ = [
     "unmerge",
     "use_adapters",
 ]
-
-_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2", "conv_shortcut", "proj_in", "proj_out", "conv")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,21 +70,6 @@ class Fused:
     """What :func:`merge` replaced, for :func:`unmerge`: the original weight tensors by module name."""
 
     originals: Mapping[str, Tensor]
-
-
-def default_targets(model: nn.Module) -> list[str]:
-    """Return the attention projections and convolutions of a model, as ``LoraConfig(target_modules=...)`` takes them.
-
-    Raises
-    ------
-    AdapterError
-        If the model has none of them.
-    """
-    names = [name for name, module in lora_layers.originals(model).items() if lora_layers.weight_shapes(module, 1)]
-    found = [target for target in _TARGETS if any(name.endswith("." + target) for name in names)]
-    if not found:
-        raise AdapterError("attention or convolution layers", f"none in {type(model).__name__}", "name the targets")
-    return found
 
 
 def inject(model: nn.Module, name: str, config: LoraConfig) -> AdapterInfo:

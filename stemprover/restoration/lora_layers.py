@@ -26,6 +26,7 @@ __all__ = [
     "attach",
     "check_name",
     "configs",
+    "default_targets",
     "detach",
     "originals",
     "peft_config",
@@ -33,6 +34,7 @@ __all__ = [
     "weight_shapes",
 ]
 
+_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2", "conv_shortcut", "proj_in", "proj_out", "conv")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -170,3 +172,18 @@ def rolled_back(model: nn.Module, name: str) -> Iterator[None]:
         activate(model, active)
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
+
+
+def default_targets(model: nn.Module) -> list[str]:
+    """Return the attention projections and convolutions of a model, as ``LoraConfig(target_modules=...)`` takes them.
+
+    Raises
+    ------
+    AdapterError
+        If the model has none of them.
+    """
+    names = [name for name, module in originals(model).items() if weight_shapes(module, 1)]
+    found = [target for target in _TARGETS if any(name.endswith("." + target) for name in names)]
+    if not found:
+        raise AdapterError("attention or convolution layers", f"none in {type(model).__name__}", "name the targets")
+    return found

@@ -9,26 +9,16 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stemprover.spectral.overlap import OverlapAdd, SampleRange, fade
+from stemprover.spectral.overlap import SampleRange
 
-__all__ = [
-    "OverlapAdd",
-    "SampleRange",
-    "Segment",
-    "envelope_db",
-    "fade",
-    "onset_strength",
-    "plan_segments",
-]
+__all__ = ["Segment", "plan_segments"]
 
 Array = NDArray[np.float64]
 
-_FLOOR_DB = -100.0
 _LEVEL_RANGE_DB = 60.0  # a hop this far below the loudest counts as silent
 _MASKING_WEIGHT = 0.7  # a transient hides a join well, a pause better
 _DISTANCE_WEIGHT = 0.1  # breaks ties between equally good places in favour of the nearer
@@ -65,39 +55,6 @@ class Segment:
             for time in (self.start_s, self.full_s, self.release_s, self.stop_s)
         )
         return SampleRange(start, stop, full - start, stop - release)
-
-
-def envelope_db(audio: NDArray[Any], hop: int) -> Array:
-    """Level per hop in dB re full scale (RMS over all channels), not below -100 dB.
-
-    Parameters
-    ----------
-    audio : ndarray
-        ``[channels, samples]``. Blocks of whole hops may be passed one by one and the results concatenated.
-
-    Returns
-    -------
-    ndarray
-        ``[ceil(samples / hop)]``; a last incomplete hop is averaged over the samples it has.
-    """
-    power = np.mean(np.square(audio, dtype=np.float64), axis=0)
-    if power.size == 0:
-        return np.zeros(0)
-    starts = np.arange(0, power.size, hop)
-    sums = np.add.reduceat(power, starts)
-    mean = sums / np.minimum(hop, power.size - starts)
-    level: Array = 10.0 * np.log10(np.maximum(mean, 10.0 ** (_FLOOR_DB / 10.0)))
-    return level
-
-
-def onset_strength(envelope: Array, memory: int = 3) -> Array:
-    """How far the level rises above the lowest of the ``memory`` hops before, in dB, shape as ``envelope``."""
-    if envelope.size == 0:
-        return np.zeros(0)
-    padded = np.concatenate([np.full(memory, envelope[0]), envelope])
-    before = np.lib.stride_tricks.sliding_window_view(padded, memory)[: envelope.size].min(axis=1)
-    rise: Array = np.maximum(envelope - before, 0.0)
-    return rise
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -150,7 +107,7 @@ def plan_segments(
     Parameters
     ----------
     envelope, onsets : ndarray
-        Level in dB and onset strength per hop, shape ``[hops]``; see :func:`envelope_db` and :func:`onset_strength`.
+        Level in dB and onset strength per hop, shape ``[hops]``; see :mod:`stemprover.spectral.envelope`.
     regions : iterable of (start_s, end_s)
         What to cover, in any order; parts outside the file are ignored.
     hop_s : float

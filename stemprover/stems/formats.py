@@ -19,7 +19,15 @@ import numpy as np
 
 from stemprover.errors import AudioError, OutputError
 
-__all__ = ["AudioFormat", "check_output_name", "default_suffix", "known_subtype", "output_format", "pcm_bits"]
+__all__ = [
+    "AudioFormat",
+    "check_output_name",
+    "clear_peak_time",
+    "default_suffix",
+    "known_subtype",
+    "output_format",
+    "pcm_bits",
+]
 
 _BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 _DECODES_TO = {
@@ -158,3 +166,13 @@ def check_format(audio_format: AudioFormat, where: str) -> None:
         raise AudioError("at least one sample", f"zero samples in {where}", "check how the file was exported")
     if audio_format.samples > _LONGEST:
         raise AudioError("a file that says how long it is", f"no length in {where}", "convert it again, not by a pipe")
+
+
+def clear_peak_time(path: Path) -> None:
+    """Zero the time stamp that libsndfile puts into float WAV files: same samples, same bytes."""
+    with path.open("rb+") as file:
+        head = file.read(4096)
+        at = head.find(b"PEAK")
+        if head[:4] in (b"RIFF", b"RF64") and 0 <= at < head.find(b"data"):
+            file.seek(at + 12)
+            file.write(bytes(4))

@@ -17,7 +17,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from stemprover.errors import OutputError
-from stemprover.stems.formats import AudioFormat, output_format, pcm_bits
+from stemprover.stems.formats import AudioFormat, clear_peak_time, output_format, pcm_bits
 
 __all__ = ["Writer", "part_prefix"]
 
@@ -153,7 +153,7 @@ class Writer:
                 raise OutputError(f"{self.format.samples} samples", f"{self._written}", "report this as a bug")
             if soundfile.info(str(self._part)).frames != self._written:
                 raise OSError(errno.ENOSPC, "the file is shorter than what was written to it")
-            _clear_peak_time(self._part)
+            clear_peak_time(self._part)
             with self._part.open("rb+") as file:
                 os.fsync(file.fileno())
             self._refuse_existing()
@@ -241,13 +241,3 @@ def _move(part: Path, path: Path, overwrite: bool) -> None:
         except OSError:  # a file system without links: another process may come between check and move
             pass
     os.replace(part, path)  # noqa: PTH105  (the call that is known to be atomic)
-
-
-def _clear_peak_time(path: Path) -> None:
-    """Zero the time stamp that libsndfile puts into float WAV files: same samples, same bytes."""
-    with path.open("rb+") as file:
-        head = file.read(4096)
-        at = head.find(b"PEAK")
-        if head[:4] in (b"RIFF", b"RF64") and 0 <= at < head.find(b"data"):
-            file.seek(at + 12)
-            file.write(bytes(4))

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stemprover.data.cuts import active_start, add, loudness, sequence
 from stemprover.data.library import Library
-from stemprover.data.scenes import active_start, add, loudness, sequence
 from stemprover.data.songs import render_stem
 from stemprover.errors import TrainingError
 from stemprover.separation.layout import KIT_STEMS, STEMS

@@ -26,7 +26,8 @@ from stemprover.synthesis.embedded import EmbeddedVocoder
 from stemprover.synthesis.gate import RepairGate
 from stemprover.training.dataset import PairBatches
 from stemprover.training.gate import GateTask, Outcome, Outcomes
-from stemprover.training.gate_repairs import draw_pairs, make_outcomes
+from stemprover.training.gate_draws import draw_pairs
+from stemprover.training.gate_repairs import make_outcomes
 from stemprover.training.loop import Log, Recipe, fit, read_recipe
 from stemprover.training.mixes import RandomMixes, material, without
 from stemprover.training.restoration import RestorationTask, new_model
