@@ -95,6 +95,10 @@ def test_folders_beside_songs_are_named_but_not_those_of_results(
     for options in (["-o", "stems"], ["-o", "stems", "--resume"], ["-o", ".", "--overwrite"]):
         code, _, err = run(capsys, command, ".", *options)
         assert (code, err) == (0, f"stemprover: . without its folders 'album': {fix}\n"), options
+    touched(tmp_path, "phone.m4a")
+    left = "stemprover: . without 'phone.m4a': convert what is no WAV, FLAC, AIFF, OGG or MP3\n"
+    assert run(capsys, command, ".", "-o", "stems", "--resume")[2].startswith(left)
+    (tmp_path / "phone.m4a").unlink()
     touched(tmp_path, "broken.wav")
     assert "without" not in run(capsys, command, ".", "album", "-o", "other")[2], "it is named"
 

@@ -13,6 +13,7 @@ __all__ = [
     "exit_code",
     "listed",
     "print_error",
+    "print_left_out",
     "print_note",
     "print_passed_by",
 ]
@@ -43,6 +44,12 @@ def listed(names: Sequence[str], shown: int = 5) -> str:
     """Return names for a line on the terminal, the first few of many."""
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(f"'{name}'" for name in names[:shown]) + more
+
+
+def print_left_out(folder: str, names: Sequence[str]) -> None:
+    """Say which audio in a folder is of a kind that is not read."""
+    if names:
+        print_note(f"{folder} without {listed(names)}: convert what is no WAV, FLAC, AIFF, OGG or MP3")
 
 
 def print_passed_by(folders: Mapping[str, Sequence[str]], why: str) -> None:

@@ -16,7 +16,7 @@ from stemprover.batch.naming import Naming, names_file
 from stemprover.batch.orders import Order
 from stemprover.batch.outcomes import Outcome, StemResult
 from stemprover.batch.planning import Plan, Selection, plan_jobs
-from stemprover.cli.exits import exit_code, listed, print_error, print_note, print_passed_by
+from stemprover.cli.exits import exit_code, print_error, print_left_out, print_note, print_passed_by
 from stemprover.cli.failures import list_failures
 from stemprover.cli.progress import ProgressDisplay
 from stemprover.cli.summary import Tally
@@ -90,9 +90,8 @@ class Run:
         for job in plan.jobs:
             is_new = job.source.place not in seen  # several songs in one folder are a job each
             seen.add(job.source.place)
-            if is_new and job.left_out:
-                names = listed(job.left_out)
-                print_note(f"{job.source.place} without {names}: convert what is no WAV, FLAC, AIFF, OGG or MP3")
+            if is_new:
+                print_left_out(job.source.place, job.left_out)
             found = job.mixture is not None and job.mixture not in (self.selection.mixture, job.source.mixture)
             if found and self.order.plan_only:
                 print_note(f"{job.source.place} with the mixture '{places.name_of(job.mixture or '')}'")

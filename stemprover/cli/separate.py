@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stemprover.cli.exits import print_passed_by
+from stemprover.cli.exits import print_left_out, print_passed_by
 from stemprover.cli.options import DEVICES
 from stemprover.cli.process import prepare_process
 
@@ -110,9 +110,13 @@ def note_stand_in(separator: Separator) -> None:
 
 
 def note_passed_by(found: FoundSongs, jobs: Sequence[SongJob]) -> None:
-    """Say on stderr which folders beside songs are not looked through."""
+    """Say on stderr what lies beside songs and is left out: audio of other kinds, and folders."""
     from stemprover.batch.beside import folders_passed_by
+    from stemprover.batch.places import file_names
+    from stemprover.stems import is_unread_audio
 
+    for folder in found.folders:
+        print_left_out(folder, tuple(filter(is_unread_audio, file_names(folder))))
     known = [*map(str, found.places), *(str(path) for job in jobs for path in job.files)]
     print_passed_by(folders_passed_by(found.folders, known), "a folder with songs in it stands for these alone")
 
