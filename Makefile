@@ -85,7 +85,7 @@ $(READY_RAY): | $(READY_TEST)
 	@$(INSTALL) --editable '.[test-ray]'
 	@touch $@
 
-# The browser test wants Chromium; without it, and without the right to install it, that one test is skipped.
+# The browser tests want Chromium; without it, and without the right to install it, they are skipped.
 chromium:
 	@for browser in chromium chromium-browser google-chrome google-chrome-stable; do \
 		command -v $$browser >/dev/null 2>&1 && exit 0; done; \
@@ -93,7 +93,7 @@ chromium:
 		{ timeout 120 apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive timeout 600 apt-get install -y -qq --no-install-recommends chromium; \
 		} >/dev/null 2>&1 && exit 0; fi; \
-	echo "Chromium was not found: the browser test will be skipped"
+	echo "Chromium was not found: the browser tests will be skipped"
 
 clean:
 	rm -rf $(VENV) demo build dist

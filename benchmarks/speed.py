@@ -31,7 +31,7 @@ QUALITIES = ("fast", "balanced", "best")
 def main() -> None:
     """Measure the chosen parts, keep the others, write both files."""
     options = _parser().parse_args()
-    prepare_process()
+    prepare_process()  # torch is there already: that matters for peak memory, which is measured in a process of its own
     out: Path = options.output
     stored = out.with_suffix(".json")
     results: dict[str, Any] = json.loads(stored.read_text(encoding="utf-8")) if stored.is_file() else {}

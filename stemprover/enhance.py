@@ -20,7 +20,7 @@ from stemprover.models import Models
 from stemprover.networks import Networks
 from stemprover.output import Rendered, render_set
 from stemprover.planner import Planner
-from stemprover.plugins import FileEvent, Plugin, PluginRunner, installed
+from stemprover.plugins import FileEvent, Plugin, installed
 from stemprover.progress import Progress, Silent
 from stemprover.render import Renderer, Stages
 from stemprover.routing import AdapterChoice
@@ -32,8 +32,8 @@ __all__ = ["AdapterChoice", "Enhanced", "Enhancer", "Settings"]
 Source = StemSet | Stem | Path | str
 
 
-class Enhancer:
-    """Holds the models; one object repairs any number of files.
+class Enhancer(Planner):
+    """Plans repairs and does them; one object holds the models for any number of files.
 
     Parameters
     ----------
@@ -54,12 +54,8 @@ class Enhancer:
         detectors: Sequence[Detector] | None = None,
         gate: Gate | None = None,
     ) -> None:
-        self.models = models
+        super().__init__(models, plugins, detectors)
         self._gate = gate
-        self.plugins = tuple(plugins)
-        self.runner = PluginRunner(self.plugins)
-        self._detectors = None if detectors is None else tuple(detectors)
-        self._planner = Planner(models, self.plugins, self.runner, self._detectors)
 
     @classmethod
     def from_pretrained(
@@ -130,7 +126,7 @@ class Enhancer:
         spent = (time.perf_counter() - begin) / len(offsets)
         found = []
         for offset in offsets:
-            one = self._planner.plan(stems, offset.stem, settings, progress, plan_only)
+            one = self.plan(stems, offset.stem, settings, progress, plan_only)
             timings = {"align": spent, **one.timings_s}
             found.append(dataclasses.replace(one, late_samples=offset.samples, timings_s=timings))
         if plan_only:
@@ -143,16 +139,6 @@ class Enhancer:
             self._finish(one, renderer, result, share)
             for one, renderer, result in zip(found, renderers, rendered, strict=True)
         )
-
-    def load_detectors(self) -> tuple[Detector, ...]:
-        """Build the detectors of the plugins once; return those that have not failed so far.
-
-        Raises
-        ------
-        OptionError
-            If there are none.
-        """
-        return self._planner.load_detectors()
 
     def _finish(self, one: Enhanced, renderer: Renderer, result: Rendered, spent_s: float) -> Enhanced:
         timings = {**one.timings_s, **renderer.timings, "total": sum(one.timings_s.values()) + spent_s}

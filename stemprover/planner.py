@@ -24,7 +24,7 @@ __all__ = ["Planner"]
 
 
 class Planner:
-    """Plans repairs; it loads detectors once, and remembers which adapters cannot be loaded.
+    """Plans repairs; it builds detectors once, and remembers which adapters cannot be loaded.
 
     Parameters
     ----------
@@ -32,16 +32,14 @@ class Planner:
         Where adapters are loaded.
     plugins : sequence of Plugin
         What is installed.
-    runner : PluginRunner
-        Runs detectors and collects faults.
     detectors : sequence of Detector, optional
         Used instead of those of the plugins.
     """
 
-    def __init__(
-        self, models: Models, plugins: Sequence[Plugin], runner: PluginRunner, detectors: Sequence[Detector] | None
-    ) -> None:
-        self.models, self.plugins, self.runner = models, plugins, runner
+    def __init__(self, models: Models, plugins: Sequence[Plugin], detectors: Sequence[Detector] | None = None) -> None:
+        self.models = models
+        self.plugins = tuple(plugins)
+        self.runner = PluginRunner(self.plugins)
         self._detectors = None if detectors is None else tuple(detectors)
         self._unusable: list[str] = []
 

@@ -226,3 +226,21 @@ def test_mixes_are_drawn_from_what_may_be_heard(library: Library):
     assert (first.mixture.square().mean((1, 2)) > 0).all()
     assert torch.equal(first.stems, RandomMixes(some, 3, seed=4).batch(7).stems)
     assert not torch.equal(first.stems, batches.batch(8).stems)
+
+
+def test_long_songs_are_heard_more_often_than_short_ones(library: Library):
+    """Of two songs of one tone each, one of which has a ninth of the other's length, the first is one in ten."""
+    names, tones = list(library.songs), {}
+    for name, seconds, frequency in zip(names, (1.0, 9.0), (300.0, 2_000.0), strict=True):
+        track = library.songs[name][0]
+        time = np.arange(round(seconds * SECOND))
+        tone = (16_000 * np.sin(2 * np.pi * frequency * time / SECOND)).astype(np.int16)
+        loudness = np.full(time.size // 1024 + 1, 0.3)
+        long = dataclasses.replace(
+            track, stem_class="other", samples=np.stack([tone, tone]), loudness=loudness, first=0, last=time.size
+        )
+        tones[name] = (dataclasses.replace(long, last=1), long)
+    mixes = RandomMixes(dataclasses.replace(library, songs=tones), 4, seed=1)
+    draws = [mixes._song(np.random.default_rng(k)).get("other") for k in range(200)]
+    heard = [np.argmax(np.abs(np.fft.rfft(audio[0]))) / 3.0 for audio in draws if audio is not None]
+    assert 0.8 < np.mean(np.array(heard) > 1_000.0) < 0.97

@@ -172,5 +172,7 @@ def test_songs_may_be_named_by_patterns(tmp_path: Path, capsys: pytest.CaptureFi
     code, _, err = run(capsys, "separate", *named, "-o", str(tmp_path / "out"))
     assert code == 1
     assert f"expected songs, got none in '{tmp_path / 'empty'}'" in err
+    touched(tmp_path, "empty/01.m4a")
+    assert f"got '01.m4a' in '{tmp_path / 'empty'}'; convert it" in run(capsys, "separate", *named[1:2], "-o", ".")[2]
     assert "fetch them first" in err
     assert sorted(path.parent.name for path in (tmp_path / "out").rglob("vocals.wav")) == ["a1", "a2"]

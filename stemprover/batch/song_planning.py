@@ -21,7 +21,7 @@ from stemprover.batch.state import read_state
 from stemprover.errors import AudioError, OptionError, OutputError, StemProverError
 from stemprover.separation.base import Separator
 from stemprover.separation.songs import stem_paths
-from stemprover.stems import is_audio_name
+from stemprover.stems import is_audio_name, is_unread_audio
 
 __all__ = ["FoundSongs", "find_songs", "plan_songs"]
 
@@ -95,8 +95,16 @@ def _songs(place: str, results: Path) -> tuple[dict[Path, str], list[str]]:
     else:
         return {Path(place): ""}, []
     if not songs:
+        unread = next((name for folder in (folders or [place]) for name in _unread_in(folder)), None)
+        if unread is not None:
+            raise AudioError("songs in WAV, FLAC, AIFF, OGG or MP3", f"'{unread}' in '{place}'", "convert it")
         raise AudioError("songs", f"none in '{place}'", "check the path")
-    return songs, list(folders)
+    taken = {str(song.parent) for song in songs}
+    return songs, [folder for folder in folders if str(Path(folder)) in taken]
+
+
+def _unread_in(folder: str) -> list[str]:
+    return list(filter(is_unread_audio, places.file_names(folder))) if places.is_folder(folder) else []
 
 
 def _folders(place: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import click
 from stemprover.cli.exits import print_left_out, print_passed_by
 from stemprover.cli.options import DEVICES
 from stemprover.cli.process import prepare_process
+from stemprover.errors import StemProverError
 
 if TYPE_CHECKING:
     from stemprover.batch.records import Keeping
@@ -116,7 +118,8 @@ def note_passed_by(found: FoundSongs, jobs: Sequence[SongJob]) -> None:
     from stemprover.stems import is_unread_audio
 
     for folder in found.folders:
-        print_left_out(folder, tuple(filter(is_unread_audio, file_names(folder))))
+        with contextlib.suppress(StemProverError):  # a hint must not end the run
+            print_left_out(folder, tuple(filter(is_unread_audio, file_names(folder))))
     known = [*map(str, found.places), *(str(path) for job in jobs for path in job.files)]
     print_passed_by(folders_passed_by(found.folders, known), "a folder with songs in it stands for these alone")
 

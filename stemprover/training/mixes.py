@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stemprover.data.cuts import active_start, add, loudness, sequence
+from stemprover.data.cuts import active_start, add, by_length, loudness, sequence
 from stemprover.data.library import Library
 from stemprover.data.songs import render_stem
+from stemprover.data.sources import Recording
 from stemprover.errors import TrainingError
 from stemprover.separation.layout import KIT_STEMS, STEMS
 from stemprover.spectral.spec import SPEC
@@ -70,7 +71,8 @@ class RandomMixes:
     """Draws batch ``i`` from ``(seed, i)`` alone, so that training resumes to the step.
 
     A third of the mixtures are a song's own; the rest are stems that never met: of songs, single tracks of songs, kits,
-    one-shots and the synthesiser. Of drum kits, two thirds are a kit's own and the rest are pieces of any.
+    one-shots and the synthesiser. Long songs are drawn more often than short ones. Of drum kits, two thirds are a
+    kit's own and the rest are pieces of any.
 
     Parameters
     ----------
@@ -129,7 +131,8 @@ class RandomMixes:
 
     def _song(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """The stems of one song at one time, with a synthesised bass where there is none."""
-        tracks = self.library.songs[str(rng.choice(list(self.library.songs)))]
+        songs = list(self.library.songs.values())
+        tracks = songs[by_length([_longest(several) for several in songs], rng)]
         start = active_start(tracks[rng.integers(len(tracks))], self.samples, rng)
         stems: dict[str, np.ndarray] = {}
         for track in tracks:
@@ -167,7 +170,8 @@ class RandomMixes:
             kit = self.library.kits[rng.integers(len(self.library.kits))]
             start = active_start(kit.mix, self.samples, rng)
             return add(kit.references[piece].read(start, self.samples) for piece in KIT_STEMS)
-        tracks = [track for track in songs[rng.integers(len(songs))] if track.stem_class == name]
+        song = songs[by_length([_longest(several) for several in songs], rng)]
+        tracks = [track for track in song if track.stem_class == name]
         chosen = tracks[rng.integers(len(tracks))]
         start = active_start(chosen, self.samples, rng)
         together = tracks if rng.random() < 0.6 else [chosen]
@@ -178,6 +182,11 @@ class RandomMixes:
         audio = _rendered(name, int(rng.integers(_RENDERED)))
         start = int(rng.integers(audio.shape[1] - self.samples))
         return audio[:, start : start + self.samples]
+
+
+def _longest(tracks: Sequence[Recording]) -> Recording:
+    """The track that says how long a song is."""
+    return max(tracks, key=lambda track: track.last - track.first)
 
 
 @functools.cache
