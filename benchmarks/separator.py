@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from stemprover.data.cuts import loudness
 from stemprover.data.library import Library, open_library
-from stemprover.evaluation import si_sdr
+from stemprover.evaluation import sdr, si_sdr
 from stemprover.separation.inference import separate
 from stemprover.separation.layout import STEMS
 from stemprover.separation.trained import find_separators, load_network
@@ -40,8 +41,8 @@ def main() -> None:
         for stems in songs:
             estimates = separate(network, torch.from_numpy(sum(stems.values()))).numpy()
             for name, estimate in zip(STEMS, estimates, strict=True):
-                if np.sqrt(np.square(stems[name]).mean()) > SILENT:
-                    scores[name].append((_sdr(stems[name], estimate), si_sdr(stems[name], estimate)))
+                if loudness(stems[name]) > SILENT:
+                    scores[name].append((sdr(stems[name], estimate), si_sdr(stems[name], estimate)))
         print(f"{folder}: {_line(scores)}")
 
 
@@ -58,15 +59,11 @@ def stretches(library: Library, song: str, seconds: float) -> list[dict[str, np.
     return cut
 
 
-def _sdr(true: np.ndarray, estimate: np.ndarray) -> float:
-    return float(10 * np.log10(np.square(true).sum() / np.square(estimate - true).sum()))
-
-
 def _line(scores: Scores) -> str:
     means = {name: np.mean(found, 0) for name, found in scores.items() if found}
-    parts = [f"{name} {sdr:.1f} ({scaled:.1f}) dB of {len(scores[name])}" for name, (sdr, scaled) in means.items()]
-    sdr, scaled = np.mean(list(means.values()), 0)
-    return f"{', '.join(parts)}; mean SDR {sdr:.2f} dB, SI-SDR {scaled:.2f} dB"
+    parts = [f"{name} {whole:.1f} ({scaled:.1f}) dB of {len(scores[name])}" for name, (whole, scaled) in means.items()]
+    whole, scaled = np.mean(list(means.values()), 0)
+    return f"{', '.join(parts)}; mean SDR {whole:.2f} dB, SI-SDR {scaled:.2f} dB"
 
 
 def _parser() -> argparse.ArgumentParser:

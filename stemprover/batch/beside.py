@@ -1,4 +1,4 @@
-"""Folders beside audio that nobody looks through: a hint for who expected it."""
+"""What lies beside audio and is left out, folders and files of other kinds: a hint for who expected it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from stemprover.batch import places
 from stemprover.batch.jobs import Target
 from stemprover.batch.naming import DEFAULT_SUFFIX, SEPARATED
 from stemprover.batch.state import read_state
-from stemprover.stems import is_audio_name
+from stemprover.stems import is_audio_name, is_unread_audio
 
-__all__ = ["folders_passed_by"]
+__all__ = ["folders_passed_by", "unread_in"]
 
 
 def folders_passed_by(looked_at: Iterable[str], known: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -44,6 +44,11 @@ def folders_passed_by(looked_at: Iterable[str], known: Iterable[str]) -> dict[st
         for folder, names in beside.items()
     }
     return {folder: names for folder, names in unknown.items() if names}
+
+
+def unread_in(folder: str) -> tuple[str, ...]:
+    """Names of the files right in a folder that hold audio of kinds that are not read."""
+    return tuple(filter(is_unread_audio, places.file_names(folder)))
 
 
 def _with_audio(folder: str) -> tuple[str, ...]:

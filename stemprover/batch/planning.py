@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from stemprover.batch import places
+from stemprover.batch.beside import unread_in
 from stemprover.batch.inputs import find_sources
 from stemprover.batch.jobs import Failure, Job, Source
 from stemprover.batch.naming import DEFAULT_SUFFIX, Naming
 from stemprover.errors import AudioError, OptionError, OutputError, StemSetError
-from stemprover.stems import check_output_name, is_audio_name, is_unread_audio, members, songs_by_title
+from stemprover.stems import check_output_name, is_audio_name, members, songs_by_title
 
 __all__ = ["Plan", "Selection", "plan_jobs"]
 
@@ -105,7 +106,7 @@ def _job(source: Source, selection: Selection, naming: Naming, skip_suffix: str)
     if stem_class is not None and len(stems) > 1:
         raise StemSetError("one stem for --stem", f"{len(stems)} stems", "leave --stem out; file names tell")
     targets = tuple(naming.target(source, stem, len(stems), is_set) for stem in stems)
-    left_out = tuple(filter(is_unread_audio, places.file_names(source.place))) if is_set else ()
+    left_out = unread_in(source.place) if is_set else ()
     return Job(source, tuple(stems), targets, mixture, stem_class, left_out)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 from stemprover.batch import places
+from stemprover.batch.beside import unread_in
 from stemprover.batch.inputs import find_sources
 from stemprover.batch.jobs import Failure, Source, Target
 from stemprover.batch.naming import DEFAULT_SUFFIX, SEPARATED
@@ -21,7 +22,7 @@ from stemprover.batch.state import read_state
 from stemprover.errors import AudioError, OptionError, OutputError, StemProverError
 from stemprover.separation.base import Separator
 from stemprover.separation.songs import stem_paths
-from stemprover.stems import is_audio_name, is_unread_audio
+from stemprover.stems import is_audio_name
 
 __all__ = ["FoundSongs", "find_songs", "plan_songs"]
 
@@ -95,16 +96,13 @@ def _songs(place: str, results: Path) -> tuple[dict[Path, str], list[str]]:
     else:
         return {Path(place): ""}, []
     if not songs:
-        unread = next((name for folder in (folders or [place]) for name in _unread_in(folder)), None)
+        looked_at = folders or ([place] if places.is_folder(place) else [])
+        unread = next((name for folder in looked_at for name in unread_in(folder)), None)
         if unread is not None:
             raise AudioError("songs in WAV, FLAC, AIFF, OGG or MP3", f"'{unread}' in '{place}'", "convert it")
         raise AudioError("songs", f"none in '{place}'", "check the path")
     taken = {str(song.parent) for song in songs}
     return songs, [folder for folder in folders if str(Path(folder)) in taken]
-
-
-def _unread_in(folder: str) -> list[str]:
-    return list(filter(is_unread_audio, places.file_names(folder))) if places.is_folder(folder) else []
 
 
 def _folders(place: str) -> dict[str, str]:

@@ -113,13 +113,11 @@ def note_stand_in(separator: Separator) -> None:
 
 def note_passed_by(found: FoundSongs, jobs: Sequence[SongJob]) -> None:
     """Say on stderr what lies beside songs and is left out: audio of other kinds, and folders."""
-    from stemprover.batch.beside import folders_passed_by
-    from stemprover.batch.places import file_names
-    from stemprover.stems import is_unread_audio
+    from stemprover.batch.beside import folders_passed_by, unread_in
 
     for folder in found.folders:
         with contextlib.suppress(StemProverError):  # a hint must not end the run
-            print_left_out(folder, tuple(filter(is_unread_audio, file_names(folder))))
+            print_left_out(folder, unread_in(folder))
     known = [*map(str, found.places), *(str(path) for job in jobs for path in job.files)]
     print_passed_by(folders_passed_by(found.folders, known), "a folder with songs in it stands for these alone")
 
