@@ -20,20 +20,33 @@ _VARIABLES = {
     "MALLOC_MMAP_THRESHOLD_": (-3, 32 << 20),
     "MALLOC_TRIM_THRESHOLD_": (-1, 512 << 20),
 }
+# A training step asks for the same gigabytes as the one before it: nothing is handed back in between. Asked for anew,
+# each page is filled with zeros by the system first, which took over a third of a step's time.
+_KEEP_ALL = {
+    "MALLOC_ARENA_MAX": (-8, 1),
+    "MALLOC_MMAP_MAX_": (-4, 0),
+    "MALLOC_TRIM_THRESHOLD_": (-1, -1),
+}
 
 
-def settle_allocator() -> None:
+def settle_allocator(keep_all: bool = False) -> None:
     """Let this process use one arena, and fixed thresholds instead of growing ones (mallopt(3)).
 
     Belongs to whoever owns the process, before it starts threads: commands call it, the library does not. Nothing
     happens with other C libraries, or where the environment sets these options itself.
+
+    Parameters
+    ----------
+    keep_all : bool
+        Hand nothing back to the system: for training, whose steps all need the same memory.
     """
-    chosen = _VARIABLES.keys() & os.environ.keys() or "malloc" in os.environ.get("GLIBC_TUNABLES", "")
+    options = _KEEP_ALL if keep_all else _VARIABLES
+    chosen = options.keys() & os.environ.keys() or "malloc" in os.environ.get("GLIBC_TUNABLES", "")
     if sys.platform != "linux" or chosen:
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
     if mallopt is not None:
-        for option, value in _VARIABLES.values():
+        for option, value in options.values():
             mallopt(option, value)
 
 

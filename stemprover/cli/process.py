@@ -8,11 +8,11 @@ import warnings
 __all__ = ["prepare_process", "quieten_libraries"]
 
 
-def prepare_process() -> None:
-    """Make this process quiet and its memory flat, for commands that repair or separate."""
+def prepare_process(training: bool = False) -> None:
+    """Make this process quiet and its memory flat, for commands that repair, separate or train."""
     from stemprover.batch.allocator import settle_allocator
 
-    settle_allocator()
+    settle_allocator(keep_all=training)
     quieten_libraries()
 
 

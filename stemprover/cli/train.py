@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from stemprover.cli.process import quieten_libraries
+from stemprover.cli.process import prepare_process
 
 __all__ = ["train"]
 
@@ -195,7 +195,7 @@ def _training(name: str, recipe: Path | None) -> Iterator[_Training]:
     """Fill in the recipe and show progress."""
     from stemprover.cli.counting import figures_log
 
-    quieten_libraries()
+    prepare_process(training=True)
     from stemprover.training.loop import read_recipe
     from stemprover.training.runs import RECIPES
 
