@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 
 import stemprover
-from stemprover.models import EMBEDDED_GATE, EMBEDDED_VOCODER
+from stemprover.models import EMBEDDED_GATE, EMBEDDED_OPINION_GATE, EMBEDDED_VOCODER
 from stemprover.plugins import base_identity, folder_sha256, installed
 from stemprover.restoration.weights import EMBEDDED_BASE
+from stemprover.separation.embedded import EMBEDDED_SEPARATOR
 
 __all__ = ["ROOT", "describe", "environment", "today", "weights_of"]
 
@@ -33,10 +34,16 @@ def environment() -> dict[str, str]:
 
 
 def weights_of(base: str | None = None) -> dict[str, str]:
-    """Return SHA-256 (first 16 digits) of base, vocoder and gate, and of every usable adapter and detector's files."""
+    """Return SHA-256 (first 16 digits) of the embedded weights, and of every usable adapter and detector's files."""
     folder = Path(base) if base else EMBEDDED_BASE
     found = {"base": folder_sha256(folder) if folder.is_dir() else base_identity().sha256}
-    for name, folder in (("vocoder", EMBEDDED_VOCODER), ("gate", EMBEDDED_GATE)):
+    embedded = {
+        "vocoder": EMBEDDED_VOCODER,
+        "gate": EMBEDDED_GATE,
+        "separator": EMBEDDED_SEPARATOR,
+        "opinion gate": EMBEDDED_OPINION_GATE,
+    }
+    for name, folder in embedded.items():
         found[name] = folder_sha256(folder) if folder.is_dir() else ""
     for plugin in installed():
         if plugin.status == "ok" and plugin.kind in ("lora", "detector") and plugin.manifest is not None:

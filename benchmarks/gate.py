@@ -27,7 +27,7 @@ from stemprover.evaluation import si_sdr
 from stemprover.models import EMBEDDED_GATE
 from stemprover.synthesis.gate import Gate, constant_gate, load_gate
 from stemprover.training.gate_draws import SPOILED
-from stemprover.training.gate_repairs import join
+from stemprover.training.gate_kept import join
 
 NO_SEPARATORS = ("none", "controlled")
 SHARES = (0.3, 0.5, 0.7, 1.0)

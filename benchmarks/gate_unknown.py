@@ -24,7 +24,7 @@ from stemprover.data.pairs import read_manifest
 from stemprover.synthesis.gate import RepairGate, constant_gate, load_gate
 from stemprover.training.gate import Outcome
 from stemprover.training.gate_draws import SPOILED
-from stemprover.training.gate_repairs import join
+from stemprover.training.gate_kept import join
 from stemprover.training.loop import read_recipe
 from stemprover.training.runs import RECIPES, fit_gate
 

@@ -26,6 +26,7 @@ from stemprover.render import Renderer, Stages
 from stemprover.routing import AdapterChoice
 from stemprover.stems import Stem, StemSet, find_offsets
 from stemprover.synthesis.gate import Gate
+from stemprover.synthesis.opinion import SecondOpinion
 
 __all__ = ["AdapterChoice", "Enhanced", "Enhancer", "Settings"]
 
@@ -45,6 +46,8 @@ class Enhancer(Planner):
         Used instead of those of the plugins.
     gate : callable, optional
         Used instead of the released one, on the models' device; see :data:`~stemprover.synthesis.gate.Gate`.
+    opinion : SecondOpinion, optional
+        Used instead of the released one; with another gate and none here, there is none.
     """
 
     def __init__(
@@ -53,9 +56,10 @@ class Enhancer(Planner):
         plugins: Sequence[Plugin],
         detectors: Sequence[Detector] | None = None,
         gate: Gate | None = None,
+        opinion: SecondOpinion | None = None,
     ) -> None:
         super().__init__(models, plugins, detectors)
-        self._gate = gate
+        self._gate, self._opinion = gate, opinion
 
     @classmethod
     def from_pretrained(
@@ -77,9 +81,9 @@ class Enhancer(Planner):
         models = Models(base, device, dtype)
         return cls(models, installed(safe_mode=safe_mode, base=models.identity))
 
-    def with_gate(self, gate: Gate) -> Enhancer:
-        """Return an enhancer with the same models, plugins and detectors and another gate."""
-        return Enhancer(self.models, self.plugins, self._detectors, gate)
+    def with_gate(self, gate: Gate, opinion: SecondOpinion | None = None) -> Enhancer:
+        """Return an enhancer with the same models, plugins and detectors, another gate and another or no opinion."""
+        return Enhancer(self.models, self.plugins, self._detectors, gate, opinion)
 
     def enhance(
         self,
@@ -162,8 +166,11 @@ class Enhancer(Planner):
             networks.load_vocoder()
             if self._gate is None:
                 self.models.load_gate()
+        opinion = self._opinion
+        if opinion is None and self._gate is None and one.plan.items:
+            opinion = self.models.load_opinion()
         gate = self._gate or self.models.gate
-        stages = Stages(networks.restore, networks.synthesise, gate, self.models.device, settings.seed)
+        stages = Stages(networks.restore, networks.synthesise, gate, opinion, self.models.device, settings.seed)
         return Renderer(stems, one.stem, one.plan.items, one.segments, stages, self.runner, progress)
 
 

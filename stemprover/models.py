@@ -23,6 +23,7 @@ from stemprover.plugins import (
     require_usable,
 )
 from stemprover.routing import GENERIC
+from stemprover.separation.layout import STEMS
 from stemprover.synthesis.base import Vocoder, VocoderInput
 
 if TYPE_CHECKING:
@@ -30,11 +31,13 @@ if TYPE_CHECKING:
     from stemprover.restoration.lora import AdapterInfo, Fused
     from stemprover.restoration.pipeline import StemRestorationPipeline
     from stemprover.synthesis.gate import RepairGate
+    from stemprover.synthesis.opinion import SecondOpinion
 
-__all__ = ["EMBEDDED_GATE", "EMBEDDED_VOCODER", "Models", "pick_device"]
+__all__ = ["EMBEDDED_GATE", "EMBEDDED_OPINION_GATE", "EMBEDDED_VOCODER", "Models", "pick_device"]
 
 _WEIGHTS = Path(__file__).parent / "weights"
 EMBEDDED_VOCODER, EMBEDDED_GATE = _WEIGHTS / "vocoder", _WEIGHTS / "gate"
+EMBEDDED_OPINION_GATE = _WEIGHTS / "opinion_gate"
 _LOADING = threading.RLock()
 """Loading swaps parts of torch for the whole process, so that only one thread may do it; running needs no lock."""
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -58,7 +61,7 @@ def pick_device(name: str) -> torch.device:
 
 
 class Models:
-    """Base, adapters, vocoders and the gate.
+    """Base, adapters, vocoders, gates and the light separator.
 
     Parameters
     ----------
@@ -83,6 +86,7 @@ class Models:
         self._folders: dict[str, Path] = {}
         self._vocoders: dict[str, Vocoder] = {}
         self._gate: RepairGate | None = None
+        self._opinion: SecondOpinion | None = None
         self._fused: Fused | None = None
         self._in_use: dict[str, float] | None = None
 
@@ -175,6 +179,26 @@ class Models:
             if self._gate is None:
                 self._gate = load_gate(EMBEDDED_GATE).to(self.device)
         return self._gate
+
+    def load_opinion(self) -> SecondOpinion:
+        """Return the light separator with its gate, loaded on first use.
+
+        Raises
+        ------
+        ModelError
+            If one of them is missing or of another version.
+        """
+        from stemprover.separation.embedded import EMBEDDED_SEPARATOR
+        from stemprover.separation.trained import load_network
+        from stemprover.synthesis.gate import load_gate
+        from stemprover.synthesis.opinion import SecondOpinion
+
+        with _LOADING, torch.inference_mode(False):
+            if self._opinion is None:
+                network = load_network(EMBEDDED_SEPARATOR).to(self.device)
+                gate = load_gate(EMBEDDED_OPINION_GATE).to(self.device)
+                self._opinion = SecondOpinion(network, STEMS, gate)
+        return self._opinion
 
     def vocoder(self, name: str, plugins: Sequence[Plugin], runner: PluginRunner) -> Vocoder:
         """Return a vocoder by name.

@@ -16,19 +16,19 @@ from stemprover.progress import Progress
 from stemprover.restoration.control import Condition, control_image, phase_coherence
 from stemprover.restoration.preprocess import Preprocessing
 from stemprover.routing import PlanItem
-from stemprover.spectral.bands import to_bands, to_bins
 from stemprover.spectral.codec import from_image
 from stemprover.spectral.overlap import OverlapAdd
 from stemprover.spectral.phase import BandFeatures, band_features
 from stemprover.spectral.segments import Segment
 from stemprover.spectral.spatial import spatial_features, swapped
 from stemprover.spectral.spec import SPEC
-from stemprover.spectral.stft import istft, power, stft
+from stemprover.spectral.stft import istft, stft
 from stemprover.stems import Stem, StemSet
 from stemprover.synthesis.base import VocoderInput
 from stemprover.synthesis.blend import change_of, region_map, silence_gate
-from stemprover.synthesis.evidence import evidence
 from stemprover.synthesis.gate import Gate
+from stemprover.synthesis.judged import judged
+from stemprover.synthesis.opinion import SecondOpinion
 from stemprover.timebase import Timebase
 from stemprover.windows import FRAMES, WINDOW, Window, window_start
 
@@ -51,6 +51,8 @@ class Stages:
         Stage 2: to the complex spectrum ``[batch, n_bins, frames]`` of the repaired stem.
     gate : callable
         Evidence of each repair to the share of it that each band gets, ``[batch, n_bands]``.
+    opinion : SecondOpinion, optional
+        Another separator's idea of stems that did not come alone, applied to what repairs have left.
     device : torch.device
         Where they run.
     seed : int
@@ -60,6 +62,7 @@ class Stages:
     restore: Callable[[Condition, Mapping[str, float], Sequence[int]], Tensor]
     synthesise: Callable[[VocoderInput], Tensor]
     gate: Gate
+    opinion: SecondOpinion | None
     device: torch.device
     seed: int
 
@@ -87,7 +90,7 @@ class Renderer:
     timings : dict
         Seconds spent in each stage so far.
     applied : list
-        Finished segments, and the share of their change that the gate let through, a mean over its energy.
+        Finished segments, and the share of their change that the gates let through, a mean over its energy.
     """
 
     def __init__(
@@ -105,7 +108,7 @@ class Renderer:
         self.timebase = Timebase(stem.format.sample_rate)
         self._view = Preprocessing(runner)
         self._silence = max(1, round(stem.format.sample_rate * _SILENCE_S))
-        self.timings = {"restore": 0.0, "synthesise": 0.0}
+        self.timings = {"restore": 0.0, "synthesise": 0.0, "opinion": 0.0}
         self.applied: list[tuple[Segment, float]] = []
 
     def blocks(self, size: int) -> Iterator[np.ndarray]:
@@ -176,15 +179,28 @@ class Renderer:
         self.timings["synthesise"] += end - middle
         wet = self._maps(windows, lambda _window, _item: 1.0).repeat_interleave(channels, 0)
         change = change_of(stem, repaired, wet)
-        shares = self.stages.gate(evidence(stem, siblings, change, features, channels))
-        energy = torch.unflatten(to_bands(power(change).sum(-1, keepdim=True)).squeeze(-1), 0, (-1, channels)).sum(1)
-        means = (shares * energy).sum(1) / energy.sum(1).clamp_min(1e-12)
-        self.applied += zip((window.segment for window in windows), means.tolist(), strict=True)
-        shares = shares * torch.tensor([window.wanted for window in windows], device=shares.device)[:, None]
-        shares = shares.repeat_interleave(channels, 0)
-        difference = istft(change * to_bins(shares.unsqueeze(-1)), WINDOW).cpu()
+        shares, applied = judged(self.stages.gate, change, stem, siblings, features, channels)
+        change = change * shares
+        heard = self._second_opinion(windows, channels)
+        if self.stages.opinion is not None and heard is not None:
+            towards = change_of(stem, heard, wet)
+            trust, believed = judged(self.stages.opinion.gate, towards, stem, siblings, features, channels)
+            change = change + trust * (towards - change)
+            applied = 1.0 - (1.0 - applied) * (1.0 - believed)
+        self.timings["opinion"] += time.perf_counter() - end
+        self.applied += zip((window.segment for window in windows), applied.tolist(), strict=True)
+        wanted = torch.tensor([window.wanted for window in windows], device=change.device)
+        difference = istft(change * wanted.repeat_interleave(channels)[:, None, None], WINDOW).cpu()
         difference = torch.unflatten(difference, 0, (len(windows), channels))
         return torch.cat([difference, twin * difference], 1) if twin else difference
+
+    def _second_opinion(self, windows: Sequence[Window], channels: int) -> Tensor | None:
+        """Spectra of the stem as another separator hears it; None without one, and for a stem that came alone."""
+        beside = [window.siblings for window in windows if window.siblings is not None]
+        if self.stages.opinion is None or len(beside) < len(windows):
+            return None
+        mixtures = torch.stack([window.view + audio for window, audio in zip(windows, beside, strict=True)])
+        return self.stages.opinion.of(mixtures[:, :channels].to(self.stages.device), self.stem.stem_class)
 
     def _maps(self, windows: Sequence[Window], value: Callable[[Window, PlanItem], float]) -> Tensor:
         maps = torch.stack([region_map(window.regions(value), FRAMES) for window in windows])

@@ -16,7 +16,8 @@ from stemprover.evaluation import si_sdr
 from stemprover.spectral.segments import Segment
 from stemprover.spectral.spec import SPEC
 from stemprover.training.gate_draws import SPOILED, Draw, draw_pairs
-from stemprover.training.gate_repairs import join, outcome_of, spoiled_change
+from stemprover.training.gate_kept import join
+from stemprover.training.gate_repairs import outcome_of, spoiled_change
 
 RATE, SECONDS = SPEC.sample_rate, 4.0
 SAMPLES = round(SECONDS * RATE)

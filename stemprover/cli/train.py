@@ -130,12 +130,16 @@ def vocoder(pairs: Path, out: Path, recipe: Path | None, name: str, base: Path |
 @_shared
 @click.option("--count", type=click.IntRange(1), default=1800, show_default=True, help="Training pairs to repair.")
 @click.option("--harm", type=float, default=28.0, show_default=True, help="Cost in dB of making a segment worse.")
-def gate(pairs: Path, out: Path, recipe: Path | None, count: int, harm: float) -> None:
+@click.option("--opinions", type=_folder, help="Train it on second opinions by these separators instead of repairs.")
+@click.option("--doubt", type=click.FloatRange(0.0), default=1.5, show_default=True, help="Less for disagreement.")
+def gate(
+    pairs: Path, out: Path, recipe: Path | None, count: int, harm: float, opinions: Path | None, doubt: float
+) -> None:
     """Train the gate that says how much of a repair to apply, on repairs by what is installed."""
     from stemprover.training.runs import train_gate
 
     with _training("gate", recipe) as run:
-        run.wrote(train_gate(pairs, out, count, harm, run.recipe, run.log, run.numbers))
+        run.wrote(train_gate(pairs, out, count, harm, run.recipe, opinions, doubt, run.log, run.numbers))
 
 
 @train.command()

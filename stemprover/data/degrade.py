@@ -86,6 +86,7 @@ def make_pair(
     sdr = sdr_db(scene.target, artifact)
     description: dict[str, object] = {
         "song": scene.song,
+        "sources": sorted(scene.sources),
         "stem": scene.stem_class,
         "separator": separator,
         "has_siblings": bool(rng.random() >= recipe.blind),

@@ -66,6 +66,8 @@ class Pair:
         Length and rate of the audio.
     folder : Path
         The folder the manifest lies in; not part of the line.
+    sources : tuple of str
+        Songs, kits and solo recordings that any part of the mixture was cut from; none where they are not known.
     """
 
     id: str
@@ -82,6 +84,10 @@ class Pair:
     samples: int
     sample_rate: int
     folder: Path
+    sources: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sources", tuple(self.sources))  # JSON has lists
 
     def path(self, role: str) -> Path:
         """Return the file of ``clean``, ``artifact``, ``mixture`` or ``labels``."""

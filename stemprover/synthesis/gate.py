@@ -25,11 +25,13 @@ from stemprover.errors import ModelError
 from stemprover.spectral.spec import SPEC
 from stemprover.synthesis.evidence import CUES, EVIDENCE, PARTS
 
-__all__ = ["Gate", "RepairGate", "constant_gate", "load_gate"]
+__all__ = ["DOUBT", "Gate", "RepairGate", "constant_gate", "load_gate"]
 
 Gate = Callable[[Tensor], Tensor]
 """Evidence ``[batch, len(EVIDENCE)]`` to the share of the change that each band gets, ``[batch, n_bands]``."""
 
+DOUBT = 1.5
+"""Of the gate of repairs; chosen on recordings left out of training."""
 _LIMIT = 4.0  # standard deviations; what is stranger than all of training is no stranger than that
 _TRIFLE = 10**-4.5  # 45 dB below the stem, chosen on validation repairs
 
@@ -56,7 +58,7 @@ class RepairGate(ModelMixin, ConfigMixin):  # type: ignore[misc]
     members : int
         How many perceptrons answer.
     doubt : float
-        How many standard deviations between their answers are taken off; chosen on recordings left out of training.
+        How many standard deviations between their answers are taken off.
     width : int
         Of the two hidden layers of each.
     seen : int
@@ -69,7 +71,7 @@ class RepairGate(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def __init__(
         self,
         members: int = 8,
-        doubt: float = 1.5,  # noqa: ARG002 (kept in config.json)
+        doubt: float = DOUBT,  # noqa: ARG002 (kept in config.json)
         width: int = 96,
         seen: int = len(EVIDENCE),
         spectral_spec: str = SPEC.digest(),  # noqa: ARG002 (kept in config.json)

@@ -1,7 +1,6 @@
-"""Repairs for the gate to learn from: pairs are repaired once by the whole chain, and what is needed of each is kept.
+"""Repairs for the gate to learn from: pairs are repaired once by the whole chain.
 
-Detection takes part, because what the chain does wrong is what the gate must know. Repairing takes nearly all of the
-time and does not change while the gate learns; an interrupted run goes on.
+Detection takes part, because what the chain does wrong is what the gate must know.
 """
 
 from __future__ import annotations
@@ -9,22 +8,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
-import json
-import os
 import random
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from accelerate import PartialState
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from stemprover.data.pairs import PairAudio, load
 from stemprover.enhance import Enhancer
 from stemprover.enhanced import QUALITY_STEPS, Settings
-from stemprover.errors import TrainingError
 from stemprover.models import EMBEDDED_VOCODER
 from stemprover.plugins import REPAIRING, folder_sha256
 from stemprover.restoration.pipeline import TEMPERATURE
@@ -38,10 +31,9 @@ from stemprover.synthesis.evidence import EVIDENCE, evidence
 from stemprover.synthesis.gate import constant_gate
 from stemprover.training.gate import Outcome
 from stemprover.training.gate_draws import SPOILED, Draw
-from stemprover.training.loop import Log
 from stemprover.windows import CONTEXT_S, MAX_SEGMENT_S, WINDOW, window_start
 
-__all__ = ["join", "make_outcomes", "outcome_of", "spoiled_change"]
+__all__ = ["Repairs", "outcome_of", "spoiled_change", "spoiled_outcome"]
 
 _SPOILED_S = 2.0
 
@@ -104,86 +96,47 @@ def spoiled_change(audio: PairAudio, rng: random.Random) -> np.ndarray:
     return amount * (np.asarray(audio.mixture, np.float64) - stem)
 
 
-def _repaired(ungated: Enhancer, draw: Draw) -> Outcome:
-    """Repair a pair, let all of it through and sum up what was done."""
-    audio, rate = load(draw.pair), draw.pair.sample_rate
-    if draw.quality == SPOILED:
-        change = spoiled_change(audio, random.Random(draw.pair.id))
-        ends = [step * _SPOILED_S for step in range(int(draw.pair.samples / rate / _SPOILED_S) + 1)]
-        segments = [Segment(start, start, stop, stop) for start, stop in itertools.pairwise(ends)]
-        return outcome_of(audio, change, segments, draw.alone)
-    stem = Stem.from_array(audio.artifact, rate, draw.pair.stem)
-    mixture = None if draw.alone else Stem.from_array(audio.mixture, rate)
-    settings = Settings(auto_detect=True, quality=draw.quality, generic=True)
-    done = ungated.enhance_set(StemSet((stem,), mixture), settings)[0]
-    return outcome_of(audio, done.audio - audio.artifact, done.segments, draw.alone)
+def spoiled_outcome(audio: PairAudio, draw: Draw) -> Outcome:
+    """Sum up a change that helps nobody."""
+    change = spoiled_change(audio, random.Random(draw.pair.id))
+    ends = [step * _SPOILED_S for step in range(int(draw.pair.samples / draw.pair.sample_rate / _SPOILED_S) + 1)]
+    segments = [Segment(start, start, stop, stop) for start, stop in itertools.pairwise(ends)]
+    return outcome_of(audio, change, segments, draw.alone)
 
 
-def make_outcomes(enhancer: Enhancer, draws: Sequence[Draw], folder: Path, log: Log | None = None) -> Outcome:
-    """Repair pairs with the whole chain; what is known of each is kept in ``folder``, several processes share the work.
+class Repairs:
+    """Repairs pairs with the whole chain, lets all of it through and sums up what was done.
 
-    What is there already is used if the same base, vocoder, detectors and adapters made it.
+    Parameters
+    ----------
+    enhancer : Enhancer
+        The chain; its gate takes no part.
 
-    Returns
-    -------
-    Outcome
-        Of all their segments that are not silent.
-
-    Raises
-    ------
-    TrainingError
-        If nothing was found in any of them, or if the folder's repairs were made by other networks.
+    Attributes
+    ----------
+    made_with : dict
+        What repairs depend on.
     """
-    state = PartialState(cpu=not torch.accelerator.is_available())
-    folder.mkdir(parents=True, exist_ok=True)
-    _require_same(folder / "made_with.json", _made_with(enhancer))
-    ungated = enhancer.with_gate(constant_gate(1.0))
-    paths = [folder / f"{draw.name}.safetensors" for draw in draws]
-    for number in range(state.process_index, len(draws), state.num_processes):
-        if not paths[number].is_file():
-            partial = paths[number].with_suffix(".partial")
-            save_file(dataclasses.asdict(_repaired(ungated, draws[number])), partial)
-            partial.replace(paths[number])
-        if log is not None:
-            log({"step": 0.0, "repaired": number + 1.0})
-    state.wait_for_everyone()
-    parts = [load_file(path) for path in paths]
-    if not any(len(part["seen"]) for part, draw in zip(parts, draws, strict=True) if draw.quality != SPOILED):
-        got = f"none in {len(draws)} of {folder.name}"
-        raise TrainingError("pairs in which something is found", got, "make more with `stemprover data pairs`")
-    return join(parts)
 
+    def __init__(self, enhancer: Enhancer) -> None:
+        self._ungated = enhancer.with_gate(constant_gate(1.0))
+        plugins = [plugin for plugin in enhancer.plugins if plugin.status == "ok" and plugin.kind in REPAIRING]
+        self.made_with = {
+            **{plugin.name: hashlib.sha256(repr(plugin.contents).encode()).hexdigest() for plugin in plugins},
+            "segments": f"at most {MAX_SEGMENT_S} s, {CONTEXT_S} s of context, window {WINDOW}",
+            "base": enhancer.models.identity.sha256,
+            "vocoder": folder_sha256(EMBEDDED_VOCODER),
+            "sampling": f"{QUALITY_STEPS} steps, temperature {TEMPERATURE}",
+            "evidence": hashlib.sha256("\n".join(EVIDENCE).encode()).hexdigest(),
+        }
 
-def _made_with(enhancer: Enhancer) -> dict[str, str]:
-    """What repairs depend on, and what is noted of them."""
-    plugins = [plugin for plugin in enhancer.plugins if plugin.status == "ok" and plugin.kind in REPAIRING]
-    return {
-        **{plugin.name: hashlib.sha256(repr(plugin.contents).encode()).hexdigest() for plugin in plugins},
-        "segments": f"at most {MAX_SEGMENT_S} s, {CONTEXT_S} s of context, window {WINDOW}",
-        "base": enhancer.models.identity.sha256,
-        "vocoder": folder_sha256(EMBEDDED_VOCODER),
-        "sampling": f"{QUALITY_STEPS} steps, temperature {TEMPERATURE}",
-        "evidence": hashlib.sha256("\n".join(EVIDENCE).encode()).hexdigest(),
-    }
-
-
-def _require_same(path: Path, made_with: Mapping[str, str]) -> None:
-    """Note what repairs are made with, or compare it with the note."""
-    if path.is_file():
-        noted = json.loads(path.read_text(encoding="utf-8"))
-        differing = sorted(name for name in noted.keys() | made_with.keys() if noted.get(name) != made_with.get(name))
-        if differing:
-            got = f"others of {', '.join(differing)}"
-            raise TrainingError(f"the networks and plugins that made {path.parent}", got, "name another --out")
-        return
-    partial = path.with_suffix(f".{os.getpid()}.partial")  # another process may be about to read the note
-    partial.write_text(json.dumps(made_with, indent=2, sort_keys=True), encoding="utf-8")
-    partial.replace(path)
-
-
-def join(parts: Sequence[Mapping[str, Tensor]]) -> Outcome:
-    """Put what is kept of several repairs together, without segments in which the stem or the truth is silent."""
-    names = [field.name for field in dataclasses.fields(Outcome)]
-    joined = {name: torch.cat([part[name] for part in parts]) for name in names}
-    audible = (joined["clean"] > 1e-2) & (joined["stem"] > 1e-2)
-    return Outcome(**{name: values[audible] for name, values in joined.items()})
+    def __call__(self, draw: Draw) -> Outcome:
+        """Repair a pair as the draw says."""
+        audio, rate = load(draw.pair), draw.pair.sample_rate
+        if draw.quality == SPOILED:
+            return spoiled_outcome(audio, draw)
+        stem = Stem.from_array(audio.artifact, rate, draw.pair.stem)
+        mixture = None if draw.alone else Stem.from_array(audio.mixture, rate)
+        settings = Settings(auto_detect=True, quality=draw.quality, generic=True)
+        done = self._ungated.enhance_set(StemSet((stem,), mixture), settings)[0]
+        return outcome_of(audio, done.audio - audio.artifact, done.segments, draw.alone)

@@ -20,11 +20,11 @@ __all__ = ["release_adapter", "release_models"]
 
 _ROOT = Path(__file__).parent.parent
 _PLUGINS = _ROOT.parent / "plugins"
-_MODELS = ("base", "vocoder", "gate", "separator")
+_MODELS = ("base", "vocoder", "gate", "separator", "opinion_gate")
 
 
 def release_models(runs: Mapping[str, Path], weights: Path = _ROOT / "weights") -> None:
-    """Replace embedded weights (``base``, ``vocoder``, ``gate``, ``separator``) by those of runs, and the card's rows.
+    """Replace embedded weights (names as in ``weights/``) by those of runs, and the card's rows.
 
     A gate is trained on repairs by the embedded base and vocoder, so those are released before it is trained.
 
@@ -97,9 +97,10 @@ def _card(rows: Mapping[str, Sequence[str]]) -> str:
         "# Embedded weights",
         "",
         "The base (UNet, ControlNet, conditioner; a diffusers folder), the shared vocoder, the gate that says how much",
-        "of their repairs to apply, and the network of the light separator, a mask U-Net; all but the gate in half",
-        "precision. Trained with the recipes in `stemprover/training/recipes` on material described in",
-        "`docs/training.md`; all but the separator on pairs made by `stemprover data pairs`. Licence: Apache-2.0.",
+        "of their repairs to apply, the network of the light separator, a mask U-Net, and the gate that says how much",
+        "of its second opinions to apply; all but the gates in half precision. Trained with the recipes in",
+        "`stemprover/training/recipes` on material described in `docs/training.md`; all but the separator on pairs",
+        "made by `stemprover data pairs`. Licence: Apache-2.0.",
         "",
         "| model | steps | figure (validation split, one sampling step) | value |",
         "|---|---|---|---|",
@@ -110,7 +111,7 @@ def _card(rows: Mapping[str, Sequence[str]]) -> str:
         "",
         "`gain_db` is SDR gain with a floor 30 dB below the stem, `si_gain_db` that of 1 + SI-SDR; `harmed` is the",
         "share of segments made worse by more than 0.1 dB; `image_change` the relative change of the band-magnitude",
-        "error. Of the gate, `half_` and `whole_` are figures of applying half and all of every repair instead; its",
+        "error. Of the gates, `half_` and `whole_` are figures of applying half and all of every repair instead; their",
         "`harmed` counts SI-SDR. Of the separator, `sdr_db_...` is the SDR of its stems on random mixtures.",
     ]
     return "\n".join(lines) + "\n"
@@ -120,7 +121,7 @@ def main() -> None:
     """Release whatever runs are named."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name in _MODELS:
-        parser.add_argument(f"--{name}", type=Path)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=Path)
     parser.add_argument("--adapters", type=Path)
     parser.add_argument("--figures", type=Path)
     chosen = parser.parse_args()

@@ -21,13 +21,15 @@ from stemprover.restoration.lora import default_targets, inject, learn_only, loa
 from stemprover.restoration.model import RestorationModel
 from stemprover.restoration.weights import forget_origin, load_base, save_base
 from stemprover.separation.layout import STEMS
-from stemprover.separation.trained import ARCHITECTURES
+from stemprover.separation.trained import ARCHITECTURES, find_separators
 from stemprover.synthesis.embedded import EmbeddedVocoder
-from stemprover.synthesis.gate import RepairGate
+from stemprover.synthesis.gate import DOUBT, RepairGate
 from stemprover.training.dataset import PairBatches
 from stemprover.training.gate import GateTask, Outcome, Outcomes
 from stemprover.training.gate_draws import draw_pairs
-from stemprover.training.gate_repairs import make_outcomes
+from stemprover.training.gate_kept import make_outcomes
+from stemprover.training.gate_opinions import Opinions
+from stemprover.training.gate_repairs import Repairs
 from stemprover.training.loop import Log, Recipe, fit, read_recipe
 from stemprover.training.mixes import RandomMixes, material, without
 from stemprover.training.restoration import RestorationTask, new_model
@@ -151,24 +153,34 @@ def _save(network: EmbeddedVocoder | RepairGate, folder: Path) -> None:
 
 def train_gate(
     pairs: Path, out: Path, count: int = 1800, harm: float = 28.0, recipe: Path = RECIPES / "gate.yaml",
-    log: Log | None = None, overrides: Mapping[str, Any] | None = None,
+    opinions: Path | None = None, doubt: float = DOUBT, log: Log | None = None, overrides: Mapping[str, Any] | None = None,
 ) -> Path:  # fmt: skip
-    """Train the gate on repairs of ``count`` training pairs by everything that is installed; returns its folder."""
+    """Train the gate on repairs of ``count`` training pairs by everything that is installed; returns its folder.
+
+    With ``opinions``, a folder of separators, it learns on their second opinions instead. See
+    :class:`~stemprover.synthesis.gate.RepairGate` for ``doubt``.
+    """
     numbers = read_recipe(recipe, overrides)
     enhancer = Enhancer.from_pretrained(device="auto")
-    parts = {
-        split: make_outcomes(
-            enhancer, draw_pairs(read_manifest(pairs, split), size, numbers.seed), out / "repairs" / split, log
-        )
-        for split, size in (("train", count), ("validation", max(1, count // 4)))
-    }
-    return fit_gate(parts["train"], parts["validation"], harm, numbers, out, log)
+    judged = None if opinions is None else Opinions(enhancer, find_separators(opinions))
+    parts = {}
+    for split, size in (("train", count), ("validation", max(1, count // 4))):
+        draws = draw_pairs(read_manifest(pairs, split), size, numbers.seed)
+        if judged is None:
+            parts[split] = make_outcomes(Repairs(enhancer), draws, out / "repairs" / split, log)
+        else:
+            fitting = [draw for draw in draws if judged.fits(draw)]
+            parts[split] = make_outcomes(judged, fitting, out / "opinions" / split, log)
+    return fit_gate(parts["train"], parts["validation"], harm, numbers, out, log, doubt)
 
 
-def fit_gate(known: Outcome, judged: Outcome, harm: float, numbers: Recipe, out: Path, log: Log | None = None) -> Path:
+def fit_gate(
+    known: Outcome, judged: Outcome, harm: float, numbers: Recipe, out: Path, log: Log | None = None,
+    doubt: float = DOUBT,
+) -> Path:  # fmt: skip
     """Train a gate on ``known`` repairs, validate it on ``judged`` ones; returns its folder."""
     torch.manual_seed(numbers.seed)
-    gate = RepairGate()
+    gate = RepairGate(doubt=doubt)
     gate.measure(known.seen)
     task = GateTask(gate, harm, lambda folder: _save(gate, folder))
     batches = Outcomes(known, numbers.batch_size, numbers.seed), Outcomes(judged, len(judged.seen), 0)

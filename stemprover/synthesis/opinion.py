@@ -1,0 +1,65 @@
+"""A second opinion: the light separator takes the mixture apart once more, and its own gate says where to believe it.
+
+Two separators that learned apart make errors of their own, so that a poor stem and another one's idea of it together
+are nearer to the truth than either. A stem by a better separator gains nothing by it; the gate learned to tell by the
+evidence that it has of repairs (see :mod:`stemprover.synthesis.evidence`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from stemprover.spectral.stft import stft
+from stemprover.synthesis.gate import Gate
+
+__all__ = ["SecondOpinion"]
+
+_INSTRUMENTAL = "instrumental"
+_VOCALS = "vocals"
+
+
+@dataclasses.dataclass(frozen=True)
+class SecondOpinion:
+    """A separator, and the gate that says how much of what it would change is applied.
+
+    Attributes
+    ----------
+    separate : callable
+        Mixtures ``[batch, 2, samples]`` to stems ``[batch, stems, 2, samples]``.
+    stems : tuple of str
+        Their classes, in this order.
+    gate : callable
+        See :data:`~stemprover.synthesis.gate.Gate`.
+    """
+
+    separate: Callable[[Tensor], Tensor]
+    stems: tuple[str, ...]
+    gate: Gate
+
+    def of(self, mixture: Tensor, stem_class: str) -> Tensor | None:
+        """Return the spectrum of a class as this separator hears it.
+
+        Parameters
+        ----------
+        mixture : Tensor
+            Audio of one or two channels, shape ``[batch, channels, samples]``.
+        stem_class : str
+            A class of ``stems``, or the instrumental, which is the mixture without vocals.
+
+        Returns
+        -------
+        Tensor or None
+            Complex, shape ``[batch * channels, n_bins, frames]``; None of other classes and more channels.
+        """
+        channels = mixture.shape[1]
+        wanted = _VOCALS if stem_class == _INSTRUMENTAL else stem_class
+        if wanted not in self.stems or channels > 2:
+            return None
+        stereo = mixture.expand(-1, 2, -1)
+        found = self.separate(stereo)[:, self.stems.index(wanted)]
+        heard = stereo - found if stem_class == _INSTRUMENTAL else found
+        return stft(torch.flatten(heard[:, :channels], 0, 1))

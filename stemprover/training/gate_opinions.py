@@ -1,0 +1,105 @@
+"""Second opinions for their gate to learn from: separators that never heard a pair's music take it apart once more.
+
+Detection and the plan take part as in a repair, so that changes are where they are in use; the base does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from stemprover.data.pairs import Pair, load
+from stemprover.enhance import Enhancer, Settings
+from stemprover.errors import TrainingError
+from stemprover.plugins import folder_sha256
+from stemprover.progress import Silent
+from stemprover.render import Renderer, Stages
+from stemprover.separation.layout import STEMS
+from stemprover.separation.trained import TrainedSeparator, load_network
+from stemprover.stems import Stem, StemSet
+from stemprover.synthesis.evidence import EVIDENCE
+from stemprover.synthesis.gate import constant_gate
+from stemprover.synthesis.opinion import SecondOpinion
+from stemprover.training.gate import Outcome
+from stemprover.training.gate_draws import SPOILED, Draw
+from stemprover.training.gate_repairs import outcome_of, spoiled_outcome
+from stemprover.windows import CONTEXT_S, MAX_SEGMENT_S, WINDOW
+
+__all__ = ["Opinions"]
+
+_BLOCK = 1 << 18
+_CLASSES = (*STEMS, "instrumental")
+
+
+class Opinions:
+    """Puts second opinions in the place of stems and sums up what was done.
+
+    Parameters
+    ----------
+    enhancer : Enhancer
+        Finds where: its detectors and adapters.
+    separators : sequence of TrainedSeparator
+        Of each pair the first one is asked that never heard any of its music.
+
+    Raises
+    ------
+    TrainingError
+        If one of them does not take songs apart.
+
+    Attributes
+    ----------
+    made_with : dict
+        What opinions depend on.
+    """
+
+    def __init__(self, enhancer: Enhancer, separators: Sequence[TrainedSeparator]) -> None:
+        for separator in separators:
+            if separator.stems != STEMS:
+                got = f"{separator.folder} for {', '.join(separator.stems)}"
+                raise TrainingError(f"separators for {', '.join(STEMS)}", got, "leave it out")
+        self._enhancer, self._separators = enhancer, tuple(separators)
+        plugins = [
+            plugin for plugin in enhancer.plugins if plugin.status == "ok" and plugin.kind in ("lora", "detector")
+        ]
+        self.made_with = {
+            **{plugin.name: hashlib.sha256(repr(plugin.contents).encode()).hexdigest() for plugin in plugins},
+            **{f"separator {number}": folder_sha256(one.folder) for number, one in enumerate(separators, 1)},
+            "segments": f"at most {MAX_SEGMENT_S} s, {CONTEXT_S} s of context, window {WINDOW}",
+            "evidence": hashlib.sha256("\n".join(EVIDENCE).encode()).hexdigest(),
+        }
+
+    def fits(self, draw: Draw) -> bool:
+        """Whether there is an opinion on a pair: it has siblings, a song's stem, and music that one never heard."""
+        told = draw.pair.has_siblings and draw.pair.stem in _CLASSES and self._judge(draw.pair) is not None
+        return told and not draw.alone and draw.quality in ("fast", SPOILED)
+
+    def __call__(self, draw: Draw) -> Outcome:
+        """Let all of an opinion through wherever something is found."""
+        audio, pair = load(draw.pair), draw.pair
+        if draw.quality == SPOILED:
+            return spoiled_outcome(audio, draw)
+        stem = Stem.from_array(audio.artifact, pair.sample_rate, pair.stem)
+        stems = StemSet((stem,), Stem.from_array(audio.mixture, pair.sample_rate))
+        plan = self._enhancer.enhance_set(stems, Settings(auto_detect=True, generic=True), plan_only=True)[0]
+        judge = self._judge(pair)
+        assert judge is not None  # or it would not fit
+        device = self._enhancer.models.device
+        opinion = SecondOpinion(load_network(judge.folder).to(device), judge.stems, constant_gate(1.0))
+        stages = Stages(
+            restore=lambda condition, _scales, _seeds: condition.image.squeeze(1),
+            synthesise=lambda request: request.spectrum,
+            gate=constant_gate(0.0),
+            opinion=opinion,
+            device=device,
+            seed=0,
+        )
+        runner = self._enhancer.runner
+        renderer = Renderer(stems, stem, plan.plan.items, plan.segments, stages, runner, Silent())
+        change = np.concatenate(list(renderer.blocks(_BLOCK)), axis=1)
+        return outcome_of(audio, change, plan.segments, alone=False)
+
+    def _judge(self, pair: Pair) -> TrainedSeparator | None:
+        music = {pair.song, *pair.sources}
+        return next((one for one in self._separators if not one.heard & music), None)

@@ -1,0 +1,179 @@
+"""The second opinion: what another separator hears is applied where its gate says so, and nowhere else."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_base import FlagBand, tiny_base, tiny_enhancer
+
+from stemprover.data.pairs import Pair, PairAudio, write_pair
+from stemprover.enhance import Enhancer
+from stemprover.enhanced import Enhanced, Settings
+from stemprover.errors import TrainingError
+from stemprover.evaluation import si_sdr
+from stemprover.models import EMBEDDED_OPINION_GATE, Models
+from stemprover.separation.layout import KIT_STEMS, STEMS
+from stemprover.separation.mask_unet import MaskUNet
+from stemprover.separation.trained import TrainedSeparator, load_network
+from stemprover.spectral.bands import band_matrix
+from stemprover.spectral.phase import band_features
+from stemprover.spectral.spec import SPEC
+from stemprover.spectral.stft import istft, power, stft
+from stemprover.stems import Stem, StemSet
+from stemprover.synthesis.gate import constant_gate, load_gate
+from stemprover.synthesis.judged import judged
+from stemprover.synthesis.opinion import SecondOpinion
+from stemprover.training.gate_draws import SPOILED, Draw
+from stemprover.training.gate_opinions import Opinions
+
+__all__ = ["tiny_base"]
+
+RATE = SPEC.sample_rate
+SAMPLES = 3 * RATE
+SETTINGS = Settings(auto_detect=True, generic=True, quality="fast")
+NOISE = np.random.default_rng(3)
+VOICE = (0.1 * NOISE.standard_normal((2, SAMPLES))).astype(np.float32)
+VOICE[:, : RATE // 2] = 0.0
+VOICE[:, -RATE // 2 :] = 0.0
+DRUMS = (0.1 * NOISE.standard_normal((2, SAMPLES))).astype(np.float32) * (np.abs(VOICE) > 0)
+POOR = VOICE + 0.5 * DRUMS
+
+
+def knows_the_truth(mixture: torch.Tensor) -> torch.Tensor:
+    """Stems of any stretch of the mixture of ``VOICE`` and ``DRUMS``: it looks up where the stretch begins."""
+    song = torch.from_numpy(VOICE + DRUMS)
+    stems = []
+    for stretch in mixture:
+        lags = torch.fft.irfft(
+            torch.fft.rfft(song[0], 2 * SAMPLES) * torch.fft.rfft(stretch[0], 2 * SAMPLES).conj(), 2 * SAMPLES
+        )
+        start = int(lags[:SAMPLES].argmax())
+        voice = torch.from_numpy(VOICE)[:, start : start + stretch.shape[-1]]
+        voice = torch.nn.functional.pad(voice, (0, stretch.shape[-1] - voice.shape[-1]))
+        stems.append(torch.stack([stretch - voice, *[torch.zeros_like(voice)] * 2, voice]))
+    return torch.stack(stems)
+
+
+def enhanced(
+    base: Path, share: float, settings: Settings = SETTINGS, repaired: float = 0.0, alone: bool = False
+) -> Enhanced:
+    tiny = tiny_enhancer(base, FlagBand())
+    opinion = SecondOpinion(knows_the_truth, STEMS, constant_gate(share))
+    enhancer = Enhancer(tiny.models, tiny.plugins, [FlagBand()], constant_gate(repaired), opinion)
+    stem = Stem.from_array(POOR, RATE, "vocals")
+    mixture = None if alone else Stem.from_array(VOICE + DRUMS, RATE)
+    return enhancer.enhance_set(StemSet((stem,), mixture), settings)[0]
+
+
+def test_it_is_applied_as_far_as_its_gate_says(base: Path) -> None:
+    before, half, whole = (si_sdr(VOICE, enhanced(base, share).audio) for share in (0.0, 0.5, 1.0))
+    assert si_sdr(VOICE, POOR) == pytest.approx(before)
+    assert half == pytest.approx(before + 6.0, abs=0.5), "half of the error is left"
+    assert whole > before + 20.0
+    done = enhanced(base, 0.5)
+    assert [share for _, share in done.applied] == pytest.approx([0.5] * len(done.segments))
+    assert done.timings_s["opinion"] > 0.0
+
+
+def test_repairs_get_what_it_leaves(base: Path) -> None:
+    """Both at half: half of the way to the opinion from where the repair led to."""
+    audio = {key: enhanced(base, key[0], repaired=key[1]).audio for key in [(0.0, 0.5), (0.5, 0.0), (0.5, 0.5), (1, 1)]}
+    repair, opinion = audio[0.0, 0.5] - POOR, audio[0.5, 0.0] - POOR
+    assert np.abs(repair).max() > 0.001
+    np.testing.assert_allclose(audio[0.5, 0.5] - POOR, opinion + 0.5 * repair, atol=1e-5)
+    np.testing.assert_allclose(audio[1, 1], enhanced(base, 1.0).audio, atol=1e-5)
+    assert [share for _, share in enhanced(base, 0.5, repaired=0.5).applied] == pytest.approx([0.75], abs=0.01)
+
+
+def test_it_needs_the_mixture_strength_and_a_region(base: Path) -> None:
+    assert np.array_equal(enhanced(base, 1.0, alone=True).audio, POOR)
+    assert np.array_equal(enhanced(base, 1.0, dataclasses.replace(SETTINGS, strength=0.0)).audio, POOR)
+    done = enhanced(base, 1.0)
+    outside = np.ones(SAMPLES, bool)
+    for segment in done.segments:
+        outside[segment.at(RATE, SAMPLES).start : segment.at(RATE, SAMPLES).stop] = False
+    assert outside.any()
+    assert np.array_equal(done.audio[:, outside], POOR[:, outside])
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize(("stem_class", "index"), [("drums", 0), ("vocals", 3)])
+def test_what_it_hears_of_a_class(channels: int, stem_class: str, index: int) -> None:
+    mixture = torch.randn(3, channels, 100 * SPEC.hop, generator=torch.Generator().manual_seed(1))
+    weights = torch.tensor([0.1, 0.2, 0.3, 0.4])[:, None, None]
+    opinion = SecondOpinion(lambda audio: audio[:, None] * weights, STEMS, constant_gate(1.0))
+    for name, factor in ((stem_class, weights[index]), ("instrumental", 0.6)):
+        found = opinion.of(mixture, name)
+        assert found is not None
+        torch.testing.assert_close(istft(found, mixture.shape[-1]), (mixture * factor).flatten(0, 1))
+    assert opinion.of(mixture, "kick") is None
+    assert opinion.of(torch.cat([mixture] * 3, dim=1), stem_class) is None
+
+
+def test_what_a_gate_leaves_is_a_share_of_the_energy_in_each_segment() -> None:
+    stem, change = (stft(torch.randn(4, 64 * SPEC.hop, generator=torch.Generator().manual_seed(k))) for k in (1, 2))
+    low = (band_matrix().argmax(1) < SPEC.n_bins // 8).float()  # bands in the lowest eighth of the spectrum
+    shares, mean = judged(lambda seen: low.expand(len(seen), -1), change, stem, None, band_features(stem, None), 2)
+    assert shares.shape == (4, SPEC.n_bins, 1)
+    kept = power(change * shares.sqrt()).sum((1, 2)).unflatten(0, (2, 2)).sum(1)
+    whole = power(change).sum((1, 2)).unflatten(0, (2, 2)).sum(1)
+    torch.testing.assert_close(mean, kept / whole, atol=0.01, rtol=0.05)
+
+
+def test_the_released_one_answers_and_its_gate_was_trained() -> None:
+    opinion = Models(None, "cpu", "float32").load_opinion()
+    mixture = 0.1 * torch.randn(1, 2, 100 * SPEC.hop, generator=torch.Generator().manual_seed(1))
+    for name in (*STEMS, "instrumental"):
+        heard = opinion.of(mixture, name)
+        assert heard is not None
+        assert torch.isfinite(torch.view_as_real(heard)).all()
+    assert load_gate(EMBEDDED_OPINION_GATE).deviation.min() > 0
+
+
+@pytest.fixture(name="judge")
+def tiny_judge(tmp_path: Path) -> TrainedSeparator:
+    torch.manual_seed(0)
+    MaskUNet(channels=(4, 4)).save_pretrained(tmp_path / "judge")
+    return TrainedSeparator("mask-unet", tmp_path / "judge", frozenset({"known"}))
+
+
+def pair_in(folder: Path, **described: object) -> Pair:
+    description = {"song": "song", "stem": "vocals", "separator": "hpss", "split": "train", "has_siblings": True,
+                   "sdr_db": 6.0, "severity": 0.8, **described}  # fmt: skip
+    return write_pair(folder, 0, PairAudio(VOICE, POOR, VOICE + DRUMS, {}), description)
+
+
+def test_gates_learn_from_what_separators_say_that_never_heard_the_music(
+    base: Path, judge: TrainedSeparator, tmp_path: Path
+) -> None:
+    opinions = Opinions(tiny_enhancer(base, FlagBand()), [judge])
+    pair = pair_in(tmp_path / "pairs", sources=["one", "another"])
+    assert pair.sources == ("one", "another")
+    assert opinions.fits(Draw(pair))
+    assert opinions.fits(Draw(pair, quality=SPOILED))
+    assert not any(opinions.fits(draw) for draw in (Draw(pair, alone=True), Draw(pair, quality="best")))
+    for field, value in (("song", "known"), ("sources", ("one", "known")), ("stem", "kick"), ("has_siblings", False)):
+        assert not opinions.fits(Draw(dataclasses.replace(pair, **{field: value}))), field
+    outcome = opinions(Draw(pair))
+    mixture = torch.from_numpy(VOICE + DRUMS)
+    heard = load_network(judge.folder)(mixture[None])[0, STEMS.index("vocals")].numpy()
+    gains = outcome.gains_db(torch.ones(len(outcome.seen), SPEC.n_bands))[1]
+    assert len(gains) == 1, "one segment"
+    inside = slice(RATE // 2, SAMPLES - RATE // 2)
+    after, before = (10 * np.log10(1 + 10 ** (si_sdr(VOICE[:, inside], one[:, inside]) / 10)) for one in (heard, POOR))
+    assert gains[0].item() == pytest.approx(after - before, abs=0.5)
+    assert not torch.equal(opinions(Draw(pair, quality=SPOILED)).change, outcome.change)
+
+
+def test_what_opinions_depend_on_is_noted(base: Path, judge: TrainedSeparator, tmp_path: Path) -> None:
+    enhancer = tiny_enhancer(base, FlagBand())
+    before = Opinions(enhancer, [judge]).made_with
+    MaskUNet(channels=(4, 8)).save_pretrained(judge.folder)
+    after = Opinions(enhancer, [judge]).made_with
+    assert [name for name in before if before[name] != after[name]] == ["separator 1"]
+    with pytest.raises(TrainingError, match=r"expected separators for drums, bass, other, vocals, got .*kick"):
+        Opinions(enhancer, [dataclasses.replace(judge, stems=KIT_STEMS)])
