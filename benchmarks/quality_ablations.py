@@ -26,7 +26,6 @@ ABLATIONS = {
     "no detector": "everything is repaired, as bleed of severity 0.5",
     "no gate": "every repair is applied as it is",
     "no gate, half": "half of every repair is applied",
-    "no second opinion": "only repairs, as far as their gate lets them; the rows of no gate have none either",
     "1 step": "quality fast",
     "16 steps": "quality best",
     **{f"LoRA rank {rank}": "the adapters' nearest of this rank (they have more)" for rank in RANKS},
@@ -55,7 +54,6 @@ def ablations(bench: Bench) -> Iterator[Method]:
     yield bench.everything("no detector", SIBLINGS, ALL)
     yield bench.without_gate(1.0).method("no gate", SIBLINGS, ALL)
     yield bench.without_gate(0.5).method("no gate, half", SIBLINGS, ALL)
-    yield bench.without_opinion.method("no second opinion", SIBLINGS, ALL)
     yield bench.method("1 step", SIBLINGS, ALL, quality="fast")
     yield bench.method("16 steps", SIBLINGS, ALL, quality="best")
     for rank in RANKS if bench.adapters else ():

@@ -16,7 +16,10 @@ from stemprover.spectral.residue import share_residue
 from stemprover.spectral.spec import SPEC
 from stemprover.spectral.stft import istft, stft
 
-__all__ = ["classical_baselines", "own_baselines"]
+__all__ = ["OPTIONAL", "classical_baselines", "own_baselines"]
+
+OPTIONAL = ("with a second opinion",)
+"""Methods that StemProver offers and that it is not measured against."""
 
 _DRUMS = frozenset({"drums", *KIT_STEMS})
 
@@ -41,6 +44,7 @@ def own_baselines(bench: Bench) -> Iterator[Method]:
     yield bench.method("base without LoRA", SIBLINGS, ALL, generic=True, without=bench.adapters)
     if bench.wrong is not None:
         yield bench.wrong.method("wrong LoRA", SIBLINGS, REAL)
+    yield bench.method(OPTIONAL[0], SIBLINGS, REAL, second_opinion=True)
 
 
 def _nothing(item: Item) -> Mapping[str, Repaired]:

@@ -106,13 +106,8 @@ class Bench:
         flagging = dataclasses.replace(self, enhancer=Enhancer(models, plugins, [FlagEverything(artifact)], gate))
         return flagging.method(name, context, groups, **settings)
 
-    @property
-    def without_opinion(self) -> Bench:
-        """The same with repairs and their gate only."""
-        return dataclasses.replace(self, enhancer=self.enhancer.with_gate(self.enhancer.models.gate))
-
     def without_gate(self, share: float) -> Bench:
-        """Return the same with ``share`` of every repair and no second opinion applied."""
+        """Return the same with ``share`` of every repair applied."""
         return dataclasses.replace(self, enhancer=self.enhancer.with_gate(constant_gate(share)))
 
 

@@ -47,7 +47,7 @@ class Enhancer(Planner):
     gate : callable, optional
         Used instead of the released one, on the models' device; see :data:`~stemprover.synthesis.gate.Gate`.
     opinion : SecondOpinion, optional
-        Used instead of the released one; with another gate and none here, there is none.
+        Used instead of the released one where settings ask for one.
     """
 
     def __init__(
@@ -81,9 +81,9 @@ class Enhancer(Planner):
         models = Models(base, device, dtype)
         return cls(models, installed(safe_mode=safe_mode, base=models.identity))
 
-    def with_gate(self, gate: Gate, opinion: SecondOpinion | None = None) -> Enhancer:
-        """Return an enhancer with the same models, plugins and detectors, another gate and another or no opinion."""
-        return Enhancer(self.models, self.plugins, self._detectors, gate, opinion)
+    def with_gate(self, gate: Gate) -> Enhancer:
+        """Return an enhancer with the same models, plugins and detectors and another gate."""
+        return Enhancer(self.models, self.plugins, self._detectors, gate, self._opinion)
 
     def enhance(
         self,
@@ -166,9 +166,9 @@ class Enhancer(Planner):
             networks.load_vocoder()
             if self._gate is None:
                 self.models.load_gate()
-        opinion = self._opinion
-        if opinion is None and self._gate is None and one.plan.items:
-            opinion = self.models.load_opinion()
+        opinion = None
+        if settings.second_opinion and one.plan.items:
+            opinion = self._opinion or self.models.load_opinion()
         gate = self._gate or self.models.gate
         stages = Stages(networks.restore, networks.synthesise, gate, opinion, self.models.device, settings.seed)
         return Renderer(stems, one.stem, one.plan.items, one.segments, stages, self.runner, progress)

@@ -50,6 +50,8 @@ class Settings:
         Make the stems of a set that hold each part of the song once sum to the mixture.
     vocoder : str
         ``embedded``, ``griffin-lim``, ``input-phase`` or a plugin's.
+    second_opinion : bool
+        Let another separator's idea of the stem take part, where the mixture is known.
     """
 
     auto_detect: bool = False
@@ -61,6 +63,7 @@ class Settings:
     generic: bool = False
     mixture_consistent: bool = False
     vocoder: str = "embedded"
+    second_opinion: bool = False
 
     @property
     def steps(self) -> int:

@@ -33,11 +33,18 @@ if TYPE_CHECKING:
     from stemprover.synthesis.gate import RepairGate
     from stemprover.synthesis.opinion import SecondOpinion
 
-__all__ = ["EMBEDDED_GATE", "EMBEDDED_OPINION_GATE", "EMBEDDED_VOCODER", "Models", "pick_device"]
+__all__ = [
+    "EMBEDDED_GATE",
+    "EMBEDDED_OPINION",
+    "EMBEDDED_OPINION_GATE",
+    "EMBEDDED_VOCODER",
+    "Models",
+    "pick_device",
+]
 
 _WEIGHTS = Path(__file__).parent / "weights"
 EMBEDDED_VOCODER, EMBEDDED_GATE = _WEIGHTS / "vocoder", _WEIGHTS / "gate"
-EMBEDDED_OPINION_GATE = _WEIGHTS / "opinion_gate"
+EMBEDDED_OPINION, EMBEDDED_OPINION_GATE = _WEIGHTS / "opinion", _WEIGHTS / "opinion_gate"
 _LOADING = threading.RLock()
 """Loading swaps parts of torch for the whole process, so that only one thread may do it; running needs no lock."""
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -61,7 +68,7 @@ def pick_device(name: str) -> torch.device:
 
 
 class Models:
-    """Base, adapters, vocoders, gates and the light separator.
+    """Base, adapters, vocoders, gates and the second opinion.
 
     Parameters
     ----------
@@ -181,21 +188,20 @@ class Models:
         return self._gate
 
     def load_opinion(self) -> SecondOpinion:
-        """Return the light separator with its gate, loaded on first use.
+        """Return the separator that gives second opinions with its gate, loaded on first use.
 
         Raises
         ------
         ModelError
             If one of them is missing or of another version.
         """
-        from stemprover.separation.embedded import EMBEDDED_SEPARATOR
         from stemprover.separation.trained import load_network
         from stemprover.synthesis.gate import load_gate
         from stemprover.synthesis.opinion import SecondOpinion
 
         with _LOADING, torch.inference_mode(False):
             if self._opinion is None:
-                network = load_network(EMBEDDED_SEPARATOR).to(self.device)
+                network = load_network(EMBEDDED_OPINION).to(self.device)
                 gate = load_gate(EMBEDDED_OPINION_GATE).to(self.device)
                 self._opinion = SecondOpinion(network, STEMS, gate)
         return self._opinion

@@ -255,8 +255,7 @@ def test_gains_are_those_of_the_audio(share: float) -> None:
     wanted = signal_noise_ratio(repaired, clean) - signal_noise_ratio(stem, clean)
     torch.testing.assert_close(found[0], wanted, atol=0.1, rtol=0.05)  # spectra overlap at the ends, and the floor
     ratios = [scale_invariant_signal_distortion_ratio(audio, clean) for audio in (repaired, stem)]
-    one_more = [10 * torch.log10(1 + 10 ** (ratio / 10)) for ratio in ratios]
-    torch.testing.assert_close(found[1], one_more[0] - one_more[1], atol=0.1, rtol=0.05)
+    torch.testing.assert_close(found[1], ratios[0] - ratios[1], atol=0.1, rtol=0.05)
 
 
 def test_it_learns_to_keep_from_what_harms() -> None:

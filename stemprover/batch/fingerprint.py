@@ -37,8 +37,7 @@ Contents = Mapping[str, tuple[str, str]]
 
 def weights_fingerprint(enhancer: Enhancer, settings: Settings) -> str:
     """Return a hash of the code's version, all weights, and the plugins that may change the result."""
-    from stemprover.models import EMBEDDED_GATE, EMBEDDED_OPINION_GATE, EMBEDDED_VOCODER
-    from stemprover.separation.embedded import EMBEDDED_SEPARATOR
+    from stemprover.models import EMBEDDED_GATE, EMBEDDED_OPINION, EMBEDDED_OPINION_GATE, EMBEDDED_VOCODER
 
     vocoder, _, option = settings.vocoder.partition(":")
     named = {choice.name for choice in settings.adapters} | {vocoder}
@@ -49,7 +48,7 @@ def weights_fingerprint(enhancer: Enhancer, settings: Settings) -> str:
     )
     folder = EMBEDDED_VOCODER if vocoder == "embedded" else Path(option)
     weights = folder_sha256(folder) if (option or vocoder == "embedded") and folder.is_dir() else option
-    shared = [folder_sha256(folder) for folder in (EMBEDDED_GATE, EMBEDDED_OPINION_GATE, EMBEDDED_SEPARATOR)]
+    shared = [folder_sha256(folder) for folder in (EMBEDDED_GATE, EMBEDDED_OPINION, EMBEDDED_OPINION_GATE)]
     models = enhancer.models
     return _digest([__version__, list(models.identity), str(models.dtype), vocoder, weights, shared, plugins])
 

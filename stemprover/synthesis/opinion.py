@@ -1,4 +1,4 @@
-"""A second opinion: the light separator takes the mixture apart once more, and its own gate says where to believe it.
+"""A second opinion: a small separator takes the mixture apart once more, and a gate says where to believe it.
 
 Two separators that learned apart make errors of their own, so that a poor stem and another one's idea of it together
 are nearer to the truth than either. A stem by a better separator gains nothing by it; the gate learned to tell by the
@@ -16,10 +16,12 @@ from torch import Tensor
 from stemprover.spectral.stft import stft
 from stemprover.synthesis.gate import Gate
 
-__all__ = ["SecondOpinion"]
+__all__ = ["OPINIONS", "SecondOpinion"]
 
 _INSTRUMENTAL = "instrumental"
 _VOCALS = "vocals"
+OPINIONS = ("drums", "bass", _VOCALS, _INSTRUMENTAL)
+"""Classes that there are opinions on. The rest of a song is not among them: small networks hear hardly any of it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +50,7 @@ class SecondOpinion:
         mixture : Tensor
             Audio of one or two channels, shape ``[batch, channels, samples]``.
         stem_class : str
-            A class of ``stems``, or the instrumental, which is the mixture without vocals.
+            One of ``OPINIONS``; the instrumental is the mixture without vocals.
 
         Returns
         -------
@@ -57,7 +59,7 @@ class SecondOpinion:
         """
         channels = mixture.shape[1]
         wanted = _VOCALS if stem_class == _INSTRUMENTAL else stem_class
-        if wanted not in self.stems or channels > 2:
+        if stem_class not in OPINIONS or wanted not in self.stems or channels > 2:
             return None
         stereo = mixture.expand(-1, 2, -1)
         found = self.separate(stereo)[:, self.stems.index(wanted)]

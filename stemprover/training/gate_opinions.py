@@ -21,7 +21,7 @@ from stemprover.separation.trained import TrainedSeparator, load_network
 from stemprover.stems import Stem, StemSet
 from stemprover.synthesis.evidence import EVIDENCE
 from stemprover.synthesis.gate import constant_gate
-from stemprover.synthesis.opinion import SecondOpinion
+from stemprover.synthesis.opinion import OPINIONS, SecondOpinion
 from stemprover.training.gate import Outcome
 from stemprover.training.gate_draws import SPOILED, Draw
 from stemprover.training.gate_repairs import outcome_of, spoiled_outcome
@@ -30,7 +30,6 @@ from stemprover.windows import CONTEXT_S, MAX_SEGMENT_S, WINDOW
 __all__ = ["Opinions"]
 
 _BLOCK = 1 << 18
-_CLASSES = (*STEMS, "instrumental")
 
 
 class Opinions:
@@ -72,7 +71,7 @@ class Opinions:
 
     def fits(self, draw: Draw) -> bool:
         """Whether there is an opinion on a pair: it has siblings, a song's stem, and music that one never heard."""
-        told = draw.pair.has_siblings and draw.pair.stem in _CLASSES and self._judge(draw.pair) is not None
+        told = draw.pair.has_siblings and draw.pair.stem in OPINIONS and self._judge(draw.pair) is not None
         return told and not draw.alone and draw.quality in ("fast", SPOILED)
 
     def __call__(self, draw: Draw) -> Outcome:

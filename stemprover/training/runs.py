@@ -153,7 +153,8 @@ def _save(network: EmbeddedVocoder | RepairGate, folder: Path) -> None:
 
 def train_gate(
     pairs: Path, out: Path, count: int = 1800, harm: float = 28.0, recipe: Path = RECIPES / "gate.yaml",
-    opinions: Path | None = None, doubt: float = DOUBT, log: Log | None = None, overrides: Mapping[str, Any] | None = None,
+    opinions: Path | None = None, doubt: float = DOUBT, log: Log | None = None,
+    overrides: Mapping[str, Any] | None = None,
 ) -> Path:  # fmt: skip
     """Train the gate on repairs of ``count`` training pairs by everything that is installed; returns its folder.
 
