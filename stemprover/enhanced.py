@@ -93,6 +93,9 @@ class Settings:
         OptionError, StemSetError
         """
         self.check()
+        if self.second_opinion and stems.mixture is None and len(stems.stems) < 2:
+            fix = "hand in the folder of all stems, or add --mixture"
+            raise OptionError("a mixture to hear for --second-opinion", "one stem alone", fix)
         if self.mixture_consistent and (stems.mixture is None or len(stems.stems) < 2):
             got = f"{len(stems.stems)} stem(s) {'with' if stems.mixture else 'without'} a mixture"
             fix = "hand in the folder of all stems and the mixture (mix.wav in it, or --mixture)"

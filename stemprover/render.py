@@ -181,13 +181,14 @@ class Renderer:
         change = change_of(stem, repaired, wet)
         shares, applied = judged(self.stages.gate, change, stem, siblings, features, channels)
         change = change * shares
+        begin = time.perf_counter()
         heard = self._second_opinion(windows, channels)
         if self.stages.opinion is not None and heard is not None:
             towards = change_of(stem, heard, wet)
             trust, believed = judged(self.stages.opinion.gate, towards, stem, siblings, features, channels)
             change = change + trust * (towards - change)
             applied = 1.0 - (1.0 - applied) * (1.0 - believed)
-        self.timings["opinion"] += time.perf_counter() - end
+            self.timings["opinion"] += time.perf_counter() - begin
         self.applied += zip((window.segment for window in windows), applied.tolist(), strict=True)
         wanted = torch.tensor([window.wanted for window in windows], device=change.device)
         difference = istft(change * wanted.repeat_interleave(channels)[:, None, None], WINDOW).cpu()

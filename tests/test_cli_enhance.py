@@ -87,6 +87,18 @@ def test_dry_run_prints_the_plan_and_writes_nothing(song: Path, capsys: pytest.C
     assert names(song) == before
 
 
+def test_a_second_opinion_is_asked_for_and_needs_a_mixture(song: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for options, asked in (((), False), (("--second-opinion",), True)):
+        code, out, _ = enhance(capsys, song, "--json", "--report", "none", "--overwrite", *options)
+        for found in map(json.loads, out.splitlines()):
+            assert (code, found["settings"]["second_opinion"]) == (0, asked)
+            assert (found["timings_s"]["opinion"] > 0.0) is asked
+    code, _, err = enhance(capsys, song / "bass.wav", "--second-opinion", "--overwrite")
+    assert code == 2
+    assert "expected a mixture to hear for --second-opinion, got one stem alone" in err
+    assert "--mixture" in err
+
+
 def test_quiet_prints_nothing(song: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert enhance(capsys, song / "bass.wav", "--quiet", "--report", "json") == (0, "", "")
     assert {"bass.enhanced.wav", "bass.report.json"} <= names(song)
