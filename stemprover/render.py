@@ -181,11 +181,10 @@ class Renderer:
         change = change_of(stem, repaired, wet)
         shares, applied = judged(self.stages.gate, change, stem, siblings, features, channels)
         change = change * shares
-        begin = time.perf_counter()
-        heard = self._second_opinion(windows, channels)
-        if self.stages.opinion is not None and heard is not None:
+        opinion, begin = self.stages.opinion, time.perf_counter()
+        if opinion is not None and (heard := self._heard(opinion, windows, channels)) is not None:
             towards = change_of(stem, heard, wet)
-            trust, believed = judged(self.stages.opinion.gate, towards, stem, siblings, features, channels)
+            trust, believed = judged(opinion.gate, towards, stem, siblings, features, channels)
             change = change + trust * (towards - change)
             applied = 1.0 - (1.0 - applied) * (1.0 - believed)
             self.timings["opinion"] += time.perf_counter() - begin
@@ -195,13 +194,13 @@ class Renderer:
         difference = torch.unflatten(difference, 0, (len(windows), channels))
         return torch.cat([difference, twin * difference], 1) if twin else difference
 
-    def _second_opinion(self, windows: Sequence[Window], channels: int) -> Tensor | None:
-        """Spectra of the stem as another separator hears it; None without one, and for a stem that came alone."""
+    def _heard(self, opinion: SecondOpinion, windows: Sequence[Window], channels: int) -> Tensor | None:
+        """Spectra of the stem as another separator hears it; None where the mixture is not known."""
         beside = [window.siblings for window in windows if window.siblings is not None]
-        if self.stages.opinion is None or len(beside) < len(windows):
+        if len(beside) < len(windows):
             return None
         mixtures = torch.stack([window.view + audio for window, audio in zip(windows, beside, strict=True)])
-        return self.stages.opinion.of(mixtures[:, :channels].to(self.stages.device), self.stem.stem_class)
+        return opinion.of(mixtures[:, :channels].to(self.stages.device), self.stem.stem_class)
 
     def _maps(self, windows: Sequence[Window], value: Callable[[Window, PlanItem], float]) -> Tensor:
         maps = torch.stack([region_map(window.regions(value), FRAMES) for window in windows])

@@ -21,7 +21,7 @@ _VARIABLES = {
     "MALLOC_TRIM_THRESHOLD_": (-1, 512 << 20),
 }
 # A training step asks for the same gigabytes as the one before it: nothing is handed back in between. Asked for anew,
-# each page is filled with zeros by the system first, which took over a third of a step's time.
+# each page is filled with zeros by the system first, which takes a good part of a step's time.
 _KEEP_ALL = {
     "MALLOC_ARENA_MAX": (-8, 1),
     "MALLOC_MMAP_MAX_": (-4, 0),

@@ -131,7 +131,13 @@ def vocoder(pairs: Path, out: Path, recipe: Path | None, name: str, base: Path |
 @click.option("--count", type=click.IntRange(1), default=1800, show_default=True, help="Training pairs to repair.")
 @click.option("--harm", type=float, default=28.0, show_default=True, help="Cost in dB of making a segment worse.")
 @click.option("--opinions", type=_folder, help="Train it on second opinions by these separators instead of repairs.")
-@click.option("--doubt", type=click.FloatRange(0.0), default=1.5, show_default=True, help="Less for disagreement.")
+@click.option(
+    "--doubt",
+    type=click.FloatRange(0.0),
+    default=1.5,
+    show_default=True,
+    help="Taken off for disagreement, in standard deviations.",
+)
 def gate(
     pairs: Path, out: Path, recipe: Path | None, count: int, harm: float, opinions: Path | None, doubt: float
 ) -> None:

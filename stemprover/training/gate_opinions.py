@@ -5,7 +5,6 @@ Detection and the plan take part as in a repair, so that changes are where they 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,13 +18,11 @@ from stemprover.render import Renderer, Stages
 from stemprover.separation.layout import STEMS
 from stemprover.separation.trained import TrainedSeparator, load_network
 from stemprover.stems import Stem, StemSet
-from stemprover.synthesis.evidence import EVIDENCE
 from stemprover.synthesis.gate import constant_gate
 from stemprover.synthesis.opinion import OPINIONS, SecondOpinion
 from stemprover.training.gate import Outcome
 from stemprover.training.gate_draws import SPOILED, Draw
-from stemprover.training.gate_repairs import outcome_of, spoiled_outcome
-from stemprover.windows import CONTEXT_S, MAX_SEGMENT_S, WINDOW
+from stemprover.training.gate_repairs import found_with, outcome_of, spoiled_outcome
 
 __all__ = ["Opinions"]
 
@@ -59,14 +56,9 @@ class Opinions:
                 got = f"{separator.folder} for {', '.join(separator.stems)}"
                 raise TrainingError(f"separators for {', '.join(STEMS)}", got, "leave it out")
         self._enhancer, self._separators = enhancer, tuple(separators)
-        plugins = [
-            plugin for plugin in enhancer.plugins if plugin.status == "ok" and plugin.kind in ("lora", "detector")
-        ]
         self.made_with = {
-            **{plugin.name: hashlib.sha256(repr(plugin.contents).encode()).hexdigest() for plugin in plugins},
+            **found_with(enhancer),
             **{f"separator {number}": folder_sha256(one.folder) for number, one in enumerate(separators, 1)},
-            "segments": f"at most {MAX_SEGMENT_S} s, {CONTEXT_S} s of context, window {WINDOW}",
-            "evidence": hashlib.sha256("\n".join(EVIDENCE).encode()).hexdigest(),
         }
 
     def fits(self, draw: Draw) -> bool:

@@ -33,7 +33,7 @@ from stemprover.training.gate import Outcome
 from stemprover.training.gate_draws import SPOILED, Draw
 from stemprover.windows import CONTEXT_S, MAX_SEGMENT_S, WINDOW, window_start
 
-__all__ = ["Repairs", "outcome_of", "spoiled_change", "spoiled_outcome"]
+__all__ = ["Repairs", "found_with", "outcome_of", "spoiled_change", "spoiled_outcome"]
 
 _SPOILED_S = 2.0
 
@@ -104,6 +104,16 @@ def spoiled_outcome(audio: PairAudio, draw: Draw) -> Outcome:
     return outcome_of(audio, change, segments, draw.alone)
 
 
+def found_with(enhancer: Enhancer) -> dict[str, str]:
+    """Return what any change that is made where an enhancer's plugins say depends on, and what is noted of it."""
+    plugins = [plugin for plugin in enhancer.plugins if plugin.status == "ok" and plugin.kind in REPAIRING]
+    return {
+        **{plugin.name: hashlib.sha256(repr(plugin.contents).encode()).hexdigest() for plugin in plugins},
+        "segments": f"at most {MAX_SEGMENT_S} s, {CONTEXT_S} s of context, window {WINDOW}",
+        "evidence": hashlib.sha256("\n".join(EVIDENCE).encode()).hexdigest(),
+    }
+
+
 class Repairs:
     """Repairs pairs with the whole chain, lets all of it through and sums up what was done.
 
@@ -120,14 +130,11 @@ class Repairs:
 
     def __init__(self, enhancer: Enhancer) -> None:
         self._ungated = enhancer.with_gate(constant_gate(1.0))
-        plugins = [plugin for plugin in enhancer.plugins if plugin.status == "ok" and plugin.kind in REPAIRING]
         self.made_with = {
-            **{plugin.name: hashlib.sha256(repr(plugin.contents).encode()).hexdigest() for plugin in plugins},
-            "segments": f"at most {MAX_SEGMENT_S} s, {CONTEXT_S} s of context, window {WINDOW}",
+            **found_with(enhancer),
             "base": enhancer.models.identity.sha256,
             "vocoder": folder_sha256(EMBEDDED_VOCODER),
             "sampling": f"{QUALITY_STEPS} steps, temperature {TEMPERATURE}",
-            "evidence": hashlib.sha256("\n".join(EVIDENCE).encode()).hexdigest(),
         }
 
     def __call__(self, draw: Draw) -> Outcome:
