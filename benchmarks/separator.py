@@ -1,14 +1,18 @@
-"""How well networks of `train separator` take a whole song apart that they never heard.
+"""How well networks of `train separator` take a whole song or drum kit apart that they never heard.
 
     python benchmarks/separator.py --data DATA --song lithium stemprover/weights/separator runs/light/final
+    python benchmarks/separator.py --data DATA --song roots stemprover/weights/opinion_kit
 
 Random mixtures, which training validates on, are of other levels than songs, and mostly of songs that were trained on.
+Of kits that came with a separator's stems there is a line for these too.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +20,7 @@ import torch
 
 from stemprover.data.cuts import loudness
 from stemprover.data.library import Library, open_library
+from stemprover.data.sources import Recording
 from stemprover.evaluation import sdr, si_sdr
 from stemprover.separation.inference import separate
 from stemprover.separation.layout import STEMS
@@ -24,6 +29,7 @@ from stemprover.spectral.spec import SPEC
 
 SILENT = 3e-3  # root-mean-square; a stem that rests has no SDR
 Scores = dict[str, list[tuple[float, float]]]
+Stems = dict[str, np.ndarray]
 
 
 def main() -> None:
@@ -34,29 +40,61 @@ def main() -> None:
         if options.song in heard:
             raise SystemExit(f"{folder} heard {options.song}; name a song out of those that it was trained without")
     with tempfile.TemporaryDirectory() as cache:
-        songs = stretches(open_library(options.data, Path(cache), "train"), options.song, options.seconds)
+        cuts = stretches(open_library(options.data, Path(cache), "train"), options.song, options.seconds)
     for folder in options.networks:
         network = load_network(folder)
-        scores: Scores = {name: [] for name in STEMS}
-        for stems in songs:
-            estimates = separate(network, torch.from_numpy(sum(stems.values()))).numpy()
-            for name, estimate in zip(STEMS, estimates, strict=True):
-                if loudness(stems[name]) > SILENT:
-                    scores[name].append((sdr(stems[name], estimate), si_sdr(stems[name], estimate)))
+        scores: Scores = {}
+        for cut in cuts:
+            found = separate(network, torch.from_numpy(cut.mixture)).numpy()
+            _score(cut.stems, dict(zip(network.stems, found, strict=True)), scores)
         print(f"{folder}: {_line(scores)}")
+    published: Scores = {}
+    for cut in cuts:
+        _score(cut.stems, cut.published, published)
+    if published:
+        print(f"published stems: {_line(published)}")
 
 
-def stretches(library: Library, song: str, seconds: float) -> list[dict[str, np.ndarray]]:
-    """Cut a song into stretches of stems at their own levels, each ``[2, samples]``, but for its end."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class Cut:
+    """A stretch of music: its stems, what a separator hears, and a separator's stems that were published with it."""
+
+    stems: Stems
+    mixture: np.ndarray
+    published: Stems
+
+
+def stretches(library: Library, song: str, seconds: float) -> list[Cut]:
+    """Cut a song or kit into stretches at their own levels, arrays of ``[2, samples]``, but for its end."""
     samples = round(seconds * SPEC.sample_rate)
+    for kit in library.kits:
+        if kit.name == song:  # coded stems do not add up to the coded mixture, which is what users have
+            return [
+                Cut(
+                    _read(kit.references, start, samples),
+                    kit.mix.read(start, samples),
+                    _read(kit.estimates, start, samples),
+                )
+                for start in range(0, kit.mix.last - samples, samples)
+            ]
     tracks = library.songs[song]
-    cut = []
+    cuts = []
     for start in range(0, max(track.last for track in tracks) - samples, samples):
         stems = {name: np.zeros((2, samples), np.float32) for name in STEMS}
         for track in tracks:
             stems[track.stem_class] += track.read(start, samples)
-        cut.append(stems)
-    return cut
+        cuts.append(Cut(stems, np.sum(list(stems.values()), 0), {}))
+    return cuts
+
+
+def _read(recordings: Mapping[str, Recording], start: int, samples: int) -> Stems:
+    return {name: recording.read(start, samples) for name, recording in recordings.items()}
+
+
+def _score(stems: Stems, estimates: Stems, scores: Scores) -> None:
+    for name, estimate in estimates.items():
+        if loudness(stems[name]) > SILENT:
+            scores.setdefault(name, []).append((sdr(stems[name], estimate), si_sdr(stems[name], estimate)))
 
 
 def _line(scores: Scores) -> str:

@@ -241,6 +241,6 @@ def test_long_songs_are_heard_more_often_than_short_ones(library: Library):
         )
         tones[name] = (dataclasses.replace(long, last=1), long)
     mixes = RandomMixes(dataclasses.replace(library, songs=tones), 4, seed=1)
-    draws = [mixes._song(np.random.default_rng(k)).get("other") for k in range(200)]
+    draws = [mixes._song(np.random.default_rng(k), mixes.samples).get("other") for k in range(200)]
     heard = [np.argmax(np.abs(np.fft.rfft(audio[0]))) / 3.0 for audio in draws if audio is not None]
     assert 0.8 < np.mean(np.array(heard) > 1_000.0) < 0.97

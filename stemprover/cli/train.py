@@ -154,7 +154,7 @@ def gate(
 @click.option("--data", type=_folder, multiple=True, required=True, help="Folder of recordings; repeatable.")
 @click.option("--kit", is_flag=True, help="Take drum kits apart (kick, snare, toms, hi-hat, cymbals), not songs.")
 @click.option(
-    "--without", multiple=True, metavar="NAME", help="Leave out this song or kit (or `*` pattern); repeatable."
+    "--without", multiple=True, metavar="NAME", help="Leave out this song, kit or solo (or `*` pattern); repeatable."
 )
 @click.option("--cache", type=_folder, help="Where decoded recordings are kept; OUT/cache by default.")
 def separator(

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import soxr
 
-from stemprover.data.library import Library
+from stemprover.data.library import Kit, Library
 from stemprover.data.songs import render_stem
 from stemprover.data.sources import Recording
 from stemprover.separation.layout import KIT_STEMS
 from stemprover.spectral.spec import SPEC
 
-__all__ = ["ATTEMPTS", "active_start", "add", "any_stem", "by_length", "loudness", "sequence"]
+__all__ = ["ATTEMPTS", "active_start", "add", "any_kit", "any_stem", "by_length", "longest", "loudness", "sequence"]
 
 ATTEMPTS = 12
 """How often to draw again where nothing sounds."""
@@ -45,6 +45,18 @@ def by_length(recordings: Sequence[Recording], rng: np.random.Generator) -> int:
     return int(rng.choice(len(lengths), p=lengths / lengths.sum()))
 
 
+def longest(tracks: Sequence[Recording]) -> Recording:
+    """The track that says how long a song is."""
+    return max(tracks, key=lambda track: track.last - track.first)
+
+
+def any_kit(kits: Sequence[Kit], rng: np.random.Generator) -> Kit:
+    """Draw a kit; recorded (those with a separator's outputs) and rendered ones equally often, where there are both."""
+    recorded, rendered = [kit for kit in kits if kit.estimates], [kit for kit in kits if not kit.estimates]
+    several = recorded if recorded and (not rendered or rng.random() < 0.5) else rendered
+    return several[rng.integers(len(several))]
+
+
 def any_stem(library: Library, stem_class: str, samples: int, rng: np.random.Generator) -> tuple[str, np.ndarray]:
     """A stem of a class from songs, kits, solos, one-shots or the synthesiser, with its speed changed by up to 15 %."""
     tracks = [t for song in library.songs.values() for t in song if t.stem_class == stem_class]
@@ -65,7 +77,7 @@ def any_stem(library: Library, stem_class: str, samples: int, rng: np.random.Gen
     speed = rng.uniform(1 / 1.15, 1.15) if rng.random() < 0.6 else 1.0
     length = round(samples * speed)
     if source == "kits":
-        kit = library.kits[rng.integers(len(library.kits))]
+        kit = any_kit(library.kits, rng)
         start = active_start(kit.mix, length, rng)
         audio = add(kit.references[name].read(start, length) for name in KIT_STEMS)
         return kit.name, _change_speed(audio, speed, samples)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from stemprover.data.cuts import ATTEMPTS, active_start, add, any_stem, by_length, loudness
+from stemprover.data.cuts import ATTEMPTS, active_start, add, any_kit, any_stem, by_length, longest, loudness
 from stemprover.data.library import Kit, Library
 from stemprover.data.songs import render_stem
 from stemprover.separation.layout import KIT_STEMS
@@ -18,6 +18,7 @@ SILENT = 2e-3  # root-mean-square below which a segment is no target
 _TARGETS = {"vocals": 0.26, "drums": 0.18, "bass": 0.2, "other": 0.2, "instrumental": 0.08, "kit": 0.08}
 _CLASSES = ("vocals", "drums", "bass", "other")
 _MADE = frozenset({"synth", "oneshots"})  # no recordings of music
+_OWN_LEVELS = 0.5  # share of the scenes from one song that stay as they were mixed
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -73,10 +74,12 @@ def draw_scene(library: Library, samples: int, rng: np.random.Generator, stem_cl
     for _ in range(ATTEMPTS):
         from_song = library.songs and rng.random() < 0.55
         scene = _song_scene(library, stem_class, samples, rng) if from_song else None
-        if scene is None or rng.random() < 0.15:
+        meeting = scene is None or rng.random() < 0.15
+        if scene is None or meeting:
             scene = _mixed_scene(library, stem_class, samples, rng, scene)
         if loudness(scene.target) > SILENT and any(loudness(s) > SILENT / 4 for s in scene.siblings.values()):
-            return _finish(scene, rng)
+            as_mixed = not meeting and rng.random() < _OWN_LEVELS
+            return _level(scene, rng) if as_mixed else _finish(scene, rng)
     fallback = "other" if stem_class == "instrumental" else stem_class
     siblings = {"drums" if fallback != "drums" else "bass": render_stem("drums", samples, rng)}
     return _finish(Scene("synth", stem_class, render_stem(fallback, samples, rng), siblings), rng)
@@ -87,10 +90,8 @@ def draw_kit_scene(kits: Sequence[Kit], samples: int, rng: np.random.Generator) 
 
     Recorded and rendered kits (those with a separator's outputs and those without) are drawn equally often.
     """
-    recorded, rendered = [kit for kit in kits if kit.estimates], [kit for kit in kits if not kit.estimates]
     for _ in range(ATTEMPTS * 4):
-        several = recorded if recorded and (not rendered or rng.random() < 0.5) else rendered
-        kit = several[rng.integers(len(several))]
+        kit = any_kit(kits, rng)
         stem = KIT_STEMS[rng.integers(len(KIT_STEMS))]
         target = kit.references[stem]
         start = active_start(target, samples, rng)
@@ -103,7 +104,7 @@ def draw_kit_scene(kits: Sequence[Kit], samples: int, rng: np.random.Generator) 
 
 def _song_scene(library: Library, stem_class: str, samples: int, rng: np.random.Generator) -> Scene | None:
     """A target and its siblings from the same time of one song; None where the song has no such stem."""
-    song = list(library.songs)[by_length([tracks[0] for tracks in library.songs.values()], rng)]
+    song = list(library.songs)[by_length([longest(tracks) for tracks in library.songs.values()], rng)]
     tracks = library.songs[song]
     wanted = "other" if stem_class == "instrumental" else stem_class
     candidates = [track for track in tracks if track.stem_class == wanted]
@@ -158,11 +159,15 @@ def _finish(scene: Scene, rng: np.random.Generator) -> Scene:
     }
     if rng.random() < 0.08:
         target, siblings = _mono(target), {name: _mono(audio) for name, audio in siblings.items()}
-    level = np.float32(10 ** (rng.uniform(-32, -14) / 20) / loudness(target))
-    mixture = add([target, *siblings.values()])
-    level = min(level, np.float32(0.7 / max(np.abs(mixture).max(), np.abs(target).max())))
-    siblings = {name: audio * level for name, audio in siblings.items()}
-    return dataclasses.replace(scene, target=target * level, siblings=siblings)
+    return _level(dataclasses.replace(scene, target=target, siblings=siblings), rng)
+
+
+def _level(scene: Scene, rng: np.random.Generator) -> Scene:
+    """One random gain for all stems, which stay as loud beside each other as they are."""
+    level = np.float32(10 ** (rng.uniform(-32, -14) / 20) / loudness(scene.target))
+    level = min(level, np.float32(0.7 / max(np.abs(scene.mixture).max(), np.abs(scene.target).max())))
+    siblings = {name: audio * level for name, audio in scene.siblings.items()}
+    return dataclasses.replace(scene, target=scene.target * level, siblings=siblings)
 
 
 def _mono(audio: np.ndarray) -> np.ndarray:

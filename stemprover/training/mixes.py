@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stemprover.data.cuts import active_start, add, by_length, loudness, sequence
+from stemprover.data.cuts import active_start, add, any_kit, by_length, longest, loudness, sequence
 from stemprover.data.library import Library
 from stemprover.data.songs import render_stem
-from stemprover.data.sources import Recording
 from stemprover.errors import TrainingError
 from stemprover.separation.layout import KIT_STEMS, STEMS
 from stemprover.spectral.spec import SPEC
+from stemprover.training.variation import AS_IT_IS, draw_variation
 
 __all__ = ["Mixes", "RandomMixes", "material", "without"]
 
@@ -46,12 +46,12 @@ class Mixes:
 
 
 def material(library: Library) -> tuple[str, ...]:
-    """Names of the songs and kits of a library: what a separator that trains on it has heard."""
-    return tuple(sorted({*library.songs, *(kit.name for kit in library.kits)}))
+    """Names of the songs, kits and solo recordings of a library: what a separator that trains on it has heard."""
+    return tuple(sorted({*library.songs, *(kit.name for kit in library.kits), *(solo.name for solo in library.solos)}))
 
 
 def without(library: Library, patterns: Sequence[str]) -> Library:
-    """Leave songs and kits out by name or pattern (``*`` and ``?``).
+    """Leave songs, kits and solo recordings out by name or pattern (``*`` and ``?``).
 
     Raises
     ------
@@ -61,18 +61,19 @@ def without(library: Library, patterns: Sequence[str]) -> Library:
     names = material(library)
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
-            raise TrainingError(f"a song or kit out of {', '.join(names)}", pattern, "correct --without")
+            raise TrainingError(f"a song, kit or solo out of {', '.join(names)}", pattern, "correct --without")
     kept = {name for name in names if not any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)}
     songs = {name: tracks for name, tracks in library.songs.items() if name in kept}
-    return dataclasses.replace(library, songs=songs, kits=tuple(kit for kit in library.kits if kit.name in kept))
+    kits = tuple(kit for kit in library.kits if kit.name in kept)
+    return dataclasses.replace(library, songs=songs, kits=kits, solos=tuple(s for s in library.solos if s.name in kept))
 
 
 class RandomMixes:
     """Draws batch ``i`` from ``(seed, i)`` alone, so that training resumes to the step.
 
     A third of the mixtures are a song's own; the rest are stems that never met: of songs, single tracks of songs, kits,
-    one-shots and the synthesiser. Long songs are drawn more often than short ones. Of drum kits, two thirds are a
-    kit's own and the rest are pieces of any.
+    solo singing, one-shots and the synthesiser. Long songs are drawn more often than short ones. Of drum kits, recorded
+    and rendered ones equally often, two thirds are a kit's own and the rest are pieces of any.
 
     Parameters
     ----------
@@ -82,6 +83,9 @@ class RandomMixes:
         Mixtures per batch; seed of the draw.
     stems : tuple of str
         ``STEMS`` for songs, ``KIT_STEMS`` for drum kits.
+    varied_share : float
+        Share of the mixtures that are played faster or slower, with each stem equalised and turned by itself: what is
+        met again and again is learnt by heart (:mod:`stemprover.training.variation`).
 
     Raises
     ------
@@ -89,7 +93,9 @@ class RandomMixes:
         If the stems are neither, or kits are asked for and the library has none.
     """
 
-    def __init__(self, library: Library, batch_size: int, seed: int, stems: tuple[str, ...] = STEMS) -> None:
+    def __init__(
+        self, library: Library, batch_size: int, seed: int, stems: tuple[str, ...] = STEMS, varied_share: float = 0.0
+    ) -> None:
         if stems not in (STEMS, KIT_STEMS):
             fix = "take STEMS or KIT_STEMS of stemprover.separation.layout"
             raise TrainingError(f"the stems {STEMS} or {KIT_STEMS}", str(stems), fix)
@@ -97,7 +103,7 @@ class RandomMixes:
             fix = "render some with `stemprover data synth --renderer drumkit`"
             raise TrainingError("drum kits in the data folders", "none", fix)
         self.library, self.batch_size, self.seed, self.stems = library, batch_size, seed, stems
-        self.samples = round(SECONDS * SPEC.sample_rate)
+        self.samples, self.varied_share = round(SECONDS * SPEC.sample_rate), varied_share
 
     def batch(self, index: int) -> Mixes:
         """Return batch ``index``; the same index always gives the same batch."""
@@ -105,88 +111,94 @@ class RandomMixes:
         return Mixes(torch.from_numpy(np.stack([self._item(rng) for _ in range(self.batch_size)])))
 
     def _item(self, rng: np.random.Generator) -> np.ndarray:
+        varied = self.varied_share > 0.0 and rng.random() < self.varied_share
+        common = draw_variation(rng) if varied else AS_IT_IS
+        samples = common.length(self.samples)
         if self.stems == KIT_STEMS:
-            stems = self._kit(rng)
+            stems = self._kit(rng, samples)
         else:
-            stems = self._song(rng) if self.library.songs and rng.random() < 0.35 else self._meeting(rng)
+            own = self.library.songs and rng.random() < 0.35
+            stems = self._song(rng, samples) if own else self._meeting(rng, samples)
             if all(loudness(audio) < 1e-3 for audio in stems.values()):
-                stems[STEMS[rng.integers(len(STEMS))]] = self._synth(str(rng.choice(STEMS)), rng)
+                stems[STEMS[rng.integers(len(STEMS))]] = self._synth(str(rng.choice(STEMS)), rng, samples)
+        if varied:  # one speed for all of them, or they would no longer be in tune
+            each = {name: dataclasses.replace(draw_variation(rng), speed=common.speed) for name in stems}
+            stems = {name: each[name].audio(audio[None], self.samples)[0] for name, audio in stems.items()}
         silence = np.zeros((2, self.samples), np.float32)
         placed = np.stack([_vary(stems.get(name, silence), rng) for name in self.stems])
         level = np.float32(10 ** (rng.uniform(-30, -12) / 20) / max(loudness(placed.sum(0)), 1e-4))
         return np.asarray(placed * level, np.float32)
 
-    def _kit(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def _kit(self, rng: np.random.Generator, samples: int) -> dict[str, np.ndarray]:
         """The pieces of one kit at one time, or of any kits at any."""
         kits = self.library.kits
-        kit = kits[rng.integers(len(kits))]
-        start, together = active_start(kit.mix, self.samples, rng), rng.random() < 0.65
+        kit = any_kit(kits, rng)
+        start, together = active_start(kit.mix, samples, rng), rng.random() < 0.65
         stems = {}
         for name in KIT_STEMS:
             if not together:
-                kit = kits[rng.integers(len(kits))]
-                start = active_start(kit.references[name], self.samples, rng)
-            stems[name] = kit.references[name].read(start, self.samples)
+                kit = any_kit(kits, rng)
+                start = active_start(kit.references[name], samples, rng)
+            stems[name] = kit.references[name].read(start, samples)
         return stems
 
-    def _song(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def _song(self, rng: np.random.Generator, samples: int) -> dict[str, np.ndarray]:
         """The stems of one song at one time, with a synthesised bass where there is none."""
         songs = list(self.library.songs.values())
-        tracks = songs[by_length([_longest(several) for several in songs], rng)]
-        start = active_start(tracks[rng.integers(len(tracks))], self.samples, rng)
+        tracks = songs[by_length([longest(several) for several in songs], rng)]
+        start = active_start(tracks[rng.integers(len(tracks))], samples, rng)
         stems: dict[str, np.ndarray] = {}
         for track in tracks:
-            if track.is_active(start, self.samples):
-                stems[track.stem_class] = stems.get(track.stem_class, np.float32(0)) + track.read(start, self.samples)
+            if track.is_active(start, samples):
+                stems[track.stem_class] = stems.get(track.stem_class, np.float32(0)) + track.read(start, samples)
         if "bass" not in stems and rng.random() < 0.6:
-            stems["bass"] = self._synth("bass", rng) * np.float32(rng.uniform(0.3, 1.2))
+            stems["bass"] = self._synth("bass", rng, samples) * np.float32(rng.uniform(0.3, 1.2))
         return stems
 
-    def _meeting(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def _meeting(self, rng: np.random.Generator, samples: int) -> dict[str, np.ndarray]:
         """Stems from anywhere at similar levels; one in seven is left out."""
         stems: dict[str, np.ndarray] = {}
         for name in STEMS:
             if rng.random() < 0.85:
-                audio = self._any(name, rng)
+                audio = self._any(name, rng, samples)
                 stems[name] = audio * np.float32(_LEVEL / max(loudness(audio), 1e-3))
         return stems
 
-    def _any(self, name: str, rng: np.random.Generator) -> np.ndarray:
+    def _any(self, name: str, rng: np.random.Generator, samples: int) -> np.ndarray:
         songs = [tracks for tracks in self.library.songs.values() if any(t.stem_class == name for t in tracks)]
         shots = self.library.samples.get(name, ())
         shares = {
             "songs": (0.2 if name == "bass" and len(songs) < 3 else 0.6) * bool(songs),
             "kits": 0.3 * (name == "drums" and bool(self.library.kits)),
+            "solos": 0.3 * (name == "vocals" and bool(self.library.solos)),
             "shots": 0.1 * bool(shots),
             "synth": 0.3,
         }
         weights = np.array(list(shares.values()))
         source = str(rng.choice(list(shares), p=weights / weights.sum()))
         if source == "synth":
-            return self._synth(name, rng)
+            return self._synth(name, rng, samples)
         if source == "shots":
-            return sequence(shots, self.samples, rng)
+            return sequence(shots, samples, rng)
         if source == "kits":
-            kit = self.library.kits[rng.integers(len(self.library.kits))]
-            start = active_start(kit.mix, self.samples, rng)
-            return add(kit.references[piece].read(start, self.samples) for piece in KIT_STEMS)
-        song = songs[by_length([_longest(several) for several in songs], rng)]
+            kit = any_kit(self.library.kits, rng)
+            start = active_start(kit.mix, samples, rng)
+            return add(kit.references[piece].read(start, samples) for piece in KIT_STEMS)
+        if source == "solos":
+            solo = self.library.solos[by_length(self.library.solos, rng)]
+            return solo.read(active_start(solo, samples, rng), samples)
+        song = songs[by_length([longest(several) for several in songs], rng)]
         tracks = [track for track in song if track.stem_class == name]
         chosen = tracks[rng.integers(len(tracks))]
-        start = active_start(chosen, self.samples, rng)
+        start = active_start(chosen, samples, rng)
         together = tracks if rng.random() < 0.6 else [chosen]
-        return add(track.read(start, self.samples) for track in together)
+        return add(track.read(start, samples) for track in together)
 
-    def _synth(self, name: str, rng: np.random.Generator) -> np.ndarray:
+    def _synth(self, name: str, rng: np.random.Generator, samples: int) -> np.ndarray:
         """A stretch of one of the rendered stems."""
         audio = _rendered(name, int(rng.integers(_RENDERED)))
-        start = int(rng.integers(audio.shape[1] - self.samples))
-        return audio[:, start : start + self.samples]
-
-
-def _longest(tracks: Sequence[Recording]) -> Recording:
-    """The track that says how long a song is."""
-    return max(tracks, key=lambda track: track.last - track.first)
+        start = int(rng.integers(audio.shape[1] - samples))
+        return audio[:, start : start + samples]
 
 
 @functools.cache

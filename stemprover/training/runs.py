@@ -206,5 +206,5 @@ def train_separator(
         without(open_libraries(data, cache or out / "cache", split), held_out) for split in ("train", "validation")
     )
     task = SeparationTask(model, material(train))
-    batches = RandomMixes(train, numbers.batch_size, numbers.seed, stems), RandomMixes(validation, 4, 1234, stems)
-    return fit(task, *batches, numbers, out, log)
+    mixes = RandomMixes(train, numbers.batch_size, numbers.seed, stems, _VARIED)
+    return fit(task, mixes, RandomMixes(validation, 4, 1234, stems), numbers, out, log)
