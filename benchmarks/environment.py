@@ -12,7 +12,13 @@ from pathlib import Path
 import torch
 
 import stemprover
-from stemprover.models import EMBEDDED_GATE, EMBEDDED_OPINION, EMBEDDED_OPINION_GATE, EMBEDDED_VOCODER
+from stemprover.models import (
+    EMBEDDED_GATE,
+    EMBEDDED_OPINION,
+    EMBEDDED_OPINION_GATE,
+    EMBEDDED_OPINION_KIT,
+    EMBEDDED_VOCODER,
+)
 from stemprover.plugins import base_identity, folder_sha256, installed
 from stemprover.restoration.weights import EMBEDDED_BASE
 from stemprover.separation.embedded import EMBEDDED_SEPARATOR
@@ -42,6 +48,7 @@ def weights_of(base: str | None = None) -> dict[str, str]:
         "gate": EMBEDDED_GATE,
         "light": EMBEDDED_SEPARATOR,
         "opinion": EMBEDDED_OPINION,
+        "opinion on kits": EMBEDDED_OPINION_KIT,
         "opinion gate": EMBEDDED_OPINION_GATE,
     }
     for name, folder in embedded.items():

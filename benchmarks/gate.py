@@ -91,7 +91,7 @@ def main() -> None:
     if chosen.repairs:
         show_kept(chosen.repairs, gate)
         return
-    settings = Settings(auto_detect=True, quality=chosen.quality, generic=True)
+    settings = Settings(auto_detect=True, quality=chosen.quality, generic=True, second_opinion=False)
     pairs = [
         p
         for p in read_manifest(chosen.pairs, "validation")

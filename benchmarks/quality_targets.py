@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from quality_adapters import CONFIGURATIONS
-from quality_baselines import OPTIONAL
 from quality_runs import BLIND, MIXTURE, OURS, REAL, SIBLINGS
 from quality_scores import Row, gains, of_artifact
 from quality_sets import CLEAN, SYNTHETIC
@@ -127,8 +126,6 @@ def _against_baselines(repairs: Sequence[Row], baselines: Sequence[Row]) -> list
     table: list[list[Cell]] = []
     real = [row for row in baselines if row.group in REAL]
     for (name, context), chosen in by(real, "method", "context").items():
-        if name in OPTIONAL:
-            continue
         own_context = BLIND if context == BLIND else SIBLINGS
         ours = [row for row in repairs if row.method == OURS and row.group in REAL and row.context == own_context]
         mean, distance = mean_over_stems(ours), gains(ours).lsd_change

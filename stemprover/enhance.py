@@ -26,7 +26,7 @@ from stemprover.render import Renderer, Stages
 from stemprover.routing import AdapterChoice
 from stemprover.stems import Stem, StemSet, find_offsets
 from stemprover.synthesis.gate import Gate
-from stemprover.synthesis.opinion import SecondOpinion
+from stemprover.synthesis.opinion import OPINIONS, SecondOpinion
 
 __all__ = ["AdapterChoice", "Enhanced", "Enhancer", "Settings"]
 
@@ -47,7 +47,7 @@ class Enhancer(Planner):
     gate : callable, optional
         Used instead of the released one, on the models' device; see :data:`~stemprover.synthesis.gate.Gate`.
     opinion : SecondOpinion, optional
-        Used instead of the released one where settings ask for one.
+        Used instead of the released one.
     """
 
     def __init__(
@@ -167,7 +167,8 @@ class Enhancer(Planner):
             if self._gate is None:
                 self.models.load_gate()
         opinion = None
-        if settings.second_opinion and one.plan.items:
+        accompanied = stems.mixture is not None or len(stems.stems) > 1
+        if settings.second_opinion and accompanied and one.plan.items and one.stem.stem_class in OPINIONS:
             opinion = self._opinion or self.models.load_opinion()
         gate = self._gate or self.models.gate
         stages = Stages(networks.restore, networks.synthesise, gate, opinion, self.models.device, settings.seed)

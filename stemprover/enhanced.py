@@ -51,7 +51,7 @@ class Settings:
     vocoder : str
         ``embedded``, ``griffin-lim``, ``input-phase`` or a plugin's.
     second_opinion : bool
-        Let another separator's idea of the stem take part, where the mixture is known.
+        Let another separator's idea of the stem take part, where siblings or the mixture are known.
     """
 
     auto_detect: bool = False
@@ -63,7 +63,7 @@ class Settings:
     generic: bool = False
     mixture_consistent: bool = False
     vocoder: str = "embedded"
-    second_opinion: bool = False
+    second_opinion: bool = True
 
     @property
     def steps(self) -> int:
@@ -93,9 +93,6 @@ class Settings:
         OptionError, StemSetError
         """
         self.check()
-        if self.second_opinion and stems.mixture is None and len(stems.stems) < 2:
-            fix = "hand in the folder of all stems, or add --mixture"
-            raise OptionError("a mixture to hear for --second-opinion", "one stem alone", fix)
         if self.mixture_consistent and (stems.mixture is None or len(stems.stems) < 2):
             got = f"{len(stems.stems)} stem(s) {'with' if stems.mixture else 'without'} a mixture"
             fix = "hand in the folder of all stems and the mixture (mix.wav in it, or --mixture)"

@@ -23,7 +23,7 @@ from stemprover.plugins import (
     require_usable,
 )
 from stemprover.routing import GENERIC
-from stemprover.separation.layout import STEMS
+from stemprover.separation.layout import KIT_STEMS, STEMS
 from stemprover.synthesis.base import Vocoder, VocoderInput
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ __all__ = [
     "EMBEDDED_GATE",
     "EMBEDDED_OPINION",
     "EMBEDDED_OPINION_GATE",
+    "EMBEDDED_OPINION_KIT",
     "EMBEDDED_VOCODER",
     "Models",
     "pick_device",
@@ -44,7 +45,8 @@ __all__ = [
 
 _WEIGHTS = Path(__file__).parent / "weights"
 EMBEDDED_VOCODER, EMBEDDED_GATE = _WEIGHTS / "vocoder", _WEIGHTS / "gate"
-EMBEDDED_OPINION, EMBEDDED_OPINION_GATE = _WEIGHTS / "opinion", _WEIGHTS / "opinion_gate"
+EMBEDDED_OPINION, EMBEDDED_OPINION_KIT = _WEIGHTS / "opinion", _WEIGHTS / "opinion_kit"
+EMBEDDED_OPINION_GATE = _WEIGHTS / "opinion_gate"
 _LOADING = threading.RLock()
 """Loading swaps parts of torch for the whole process, so that only one thread may do it; running needs no lock."""
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -188,7 +190,7 @@ class Models:
         return self._gate
 
     def load_opinion(self) -> SecondOpinion:
-        """Return the separator that gives second opinions with its gate, loaded on first use.
+        """Return the separators that give second opinions with their gate, loaded on first use.
 
         Raises
         ------
@@ -201,9 +203,9 @@ class Models:
 
         with _LOADING, torch.inference_mode(False):
             if self._opinion is None:
-                network = load_network(EMBEDDED_OPINION).to(self.device)
-                gate = load_gate(EMBEDDED_OPINION_GATE).to(self.device)
-                self._opinion = SecondOpinion(network, STEMS, gate)
+                folders = {STEMS: EMBEDDED_OPINION, KIT_STEMS: EMBEDDED_OPINION_KIT}
+                networks = {stems: load_network(folder).to(self.device) for stems, folder in folders.items()}
+                self._opinion = SecondOpinion(networks, load_gate(EMBEDDED_OPINION_GATE).to(self.device))
         return self._opinion
 
     def vocoder(self, name: str, plugins: Sequence[Plugin], runner: PluginRunner) -> Vocoder:

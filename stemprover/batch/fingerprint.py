@@ -37,7 +37,13 @@ Contents = Mapping[str, tuple[str, str]]
 
 def weights_fingerprint(enhancer: Enhancer, settings: Settings) -> str:
     """Return a hash of the code's version, all weights, and the plugins that may change the result."""
-    from stemprover.models import EMBEDDED_GATE, EMBEDDED_OPINION, EMBEDDED_OPINION_GATE, EMBEDDED_VOCODER
+    from stemprover.models import (
+        EMBEDDED_GATE,
+        EMBEDDED_OPINION,
+        EMBEDDED_OPINION_GATE,
+        EMBEDDED_OPINION_KIT,
+        EMBEDDED_VOCODER,
+    )
 
     vocoder, _, option = settings.vocoder.partition(":")
     named = {choice.name for choice in settings.adapters} | {vocoder}
@@ -48,7 +54,8 @@ def weights_fingerprint(enhancer: Enhancer, settings: Settings) -> str:
     )
     folder = EMBEDDED_VOCODER if vocoder == "embedded" else Path(option)
     weights = folder_sha256(folder) if (option or vocoder == "embedded") and folder.is_dir() else option
-    shared = [folder_sha256(folder) for folder in (EMBEDDED_GATE, EMBEDDED_OPINION, EMBEDDED_OPINION_GATE)]
+    opinion = (EMBEDDED_OPINION, EMBEDDED_OPINION_KIT, EMBEDDED_OPINION_GATE)
+    shared = [folder_sha256(folder) for folder in (EMBEDDED_GATE, *opinion)]
     models = enhancer.models
     return _digest([__version__, list(models.identity), str(models.dtype), vocoder, weights, shared, plugins])
 

@@ -2,17 +2,18 @@
 
 Two separators that learned apart make errors of their own, so that a poor stem and another one's idea of it together
 are nearer to the truth than either. A stem by a better separator gains nothing by it; the gate learned to tell by the
-evidence that it has of repairs (see :mod:`stemprover.synthesis.evidence`).
+evidence that it has of repairs (see :mod:`stemprover.synthesis.evidence`). One separator hears songs, another one kits.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
+from stemprover.separation.layout import KIT_STEMS
 from stemprover.spectral.stft import stft
 from stemprover.synthesis.gate import Gate
 
@@ -20,30 +21,27 @@ __all__ = ["OPINIONS", "SecondOpinion"]
 
 _INSTRUMENTAL = "instrumental"
 _VOCALS = "vocals"
-OPINIONS = ("drums", "bass", _VOCALS, _INSTRUMENTAL)
+OPINIONS = ("drums", "bass", _VOCALS, _INSTRUMENTAL, *KIT_STEMS)
 """Classes that there are opinions on. The rest of a song is not among them: small networks hear hardly any of it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SecondOpinion:
-    """A separator, and the gate that says how much of what it would change is applied.
+    """Separators, and the gate that says how much of what they would change is applied.
 
     Attributes
     ----------
-    separate : callable
-        Mixtures ``[batch, 2, samples]`` to stems ``[batch, stems, 2, samples]``.
-    stems : tuple of str
-        Their classes, in this order.
+    separators : Mapping[tuple of str, callable]
+        By the classes of their stems: mixtures ``[batch, 2, samples]`` to stems ``[batch, stems, 2, samples]``.
     gate : callable
         See :data:`~stemprover.synthesis.gate.Gate`.
     """
 
-    separate: Callable[[Tensor], Tensor]
-    stems: tuple[str, ...]
+    separators: Mapping[tuple[str, ...], Callable[[Tensor], Tensor]]
     gate: Gate
 
     def of(self, mixture: Tensor, stem_class: str) -> Tensor | None:
-        """Return the spectrum of a class as this separator hears it.
+        """Return the spectrum of a class as the separator that knows it hears it.
 
         Parameters
         ----------
@@ -59,9 +57,10 @@ class SecondOpinion:
         """
         channels = mixture.shape[1]
         wanted = _VOCALS if stem_class == _INSTRUMENTAL else stem_class
-        if stem_class not in OPINIONS or wanted not in self.stems or channels > 2:
+        stems = next((stems for stems in self.separators if wanted in stems), None)
+        if stem_class not in OPINIONS or stems is None or channels > 2:
             return None
         stereo = mixture.expand(-1, 2, -1)
-        found = self.separate(stereo)[:, self.stems.index(wanted)]
+        found = self.separators[stems](stereo)[:, stems.index(wanted)]
         heard = stereo - found if stem_class == _INSTRUMENTAL else found
         return stft(torch.flatten(heard[:, :channels], 0, 1))

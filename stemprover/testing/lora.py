@@ -34,7 +34,9 @@ class LoraContract(RepairContract):
     def settings(self, strength: float = 1.0, seed: int = 0) -> Settings:
         """Return settings that use the adapter on a whole file."""
         choice = AdapterChoice(self.plugin, strength)
-        return Settings(adapters=(choice,), quality="fast", strength=min(1.0, strength), seed=seed)
+        return Settings(
+            adapters=(choice,), quality="fast", strength=min(1.0, strength), seed=seed, second_opinion=False
+        )
 
     def test_scale_zero_is_the_base(self) -> None:
         """Switched off after it was used, the adapter leaves not one bit behind in what the base computes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import ClassVar
 
 import numpy as np
@@ -43,7 +44,8 @@ class VocoderContract(RepairContract):
     def settings(self, strength: float = 1.0, seed: int = 0) -> Settings:
         """Return settings that repair everything by the base alone and this vocoder."""
         name = f"{self.plugin}:{self.option}" if self.option else self.plugin
-        return Settings(auto_detect=True, generic=True, quality="fast", strength=strength, seed=seed, vocoder=name)
+        alone = Settings(auto_detect=True, generic=True, quality="fast", second_opinion=False)
+        return dataclasses.replace(alone, strength=strength, seed=seed, vocoder=name)
 
     def enhancer(self) -> Enhancer:
         """Return an enhancer that finds something to repair everywhere and knows this plugin only."""

@@ -15,7 +15,7 @@ from stemprover.errors import TrainingError
 from stemprover.plugins import folder_sha256
 from stemprover.progress import Silent
 from stemprover.render import Renderer, Stages
-from stemprover.separation.layout import STEMS
+from stemprover.separation.layout import KIT_STEMS, STEMS
 from stemprover.separation.trained import TrainedSeparator, load_network
 from stemprover.stems import Stem, StemSet
 from stemprover.synthesis.gate import constant_gate
@@ -37,12 +37,12 @@ class Opinions:
     enhancer : Enhancer
         Finds where: its detectors and adapters.
     separators : sequence of TrainedSeparator
-        Of each pair the first one is asked that never heard any of its music.
+        Of each pair the first one is asked that knows its class and never heard any of its music.
 
     Raises
     ------
     TrainingError
-        If one of them does not take songs apart.
+        If one of them takes neither songs nor drum kits apart.
 
     Attributes
     ----------
@@ -52,9 +52,9 @@ class Opinions:
 
     def __init__(self, enhancer: Enhancer, separators: Sequence[TrainedSeparator]) -> None:
         for separator in separators:
-            if separator.stems != STEMS:
+            if separator.stems not in (STEMS, KIT_STEMS):
                 got = f"{separator.folder} for {', '.join(separator.stems)}"
-                raise TrainingError(f"separators for {', '.join(STEMS)}", got, "leave it out")
+                raise TrainingError(f"separators for {', '.join(STEMS)} or {', '.join(KIT_STEMS)}", got, "leave it out")
         self._enhancer, self._separators = enhancer, tuple(separators)
         self.made_with = {
             **found_with(enhancer),
@@ -62,7 +62,7 @@ class Opinions:
         }
 
     def fits(self, draw: Draw) -> bool:
-        """Whether there is an opinion on a pair: it has siblings, a song's stem, and music that one never heard."""
+        """Whether there is an opinion on a pair: it has siblings, a known class, and music that one never heard."""
         told = draw.pair.has_siblings and draw.pair.stem in OPINIONS and self._judge(draw.pair) is not None
         return told and not draw.alone and draw.quality in ("fast", SPOILED)
 
@@ -77,7 +77,7 @@ class Opinions:
         judge = self._judge(pair)
         assert judge is not None  # or it would not fit
         device = self._enhancer.models.device
-        opinion = SecondOpinion(load_network(judge.folder).to(device), judge.stems, constant_gate(1.0))
+        opinion = SecondOpinion({judge.stems: load_network(judge.folder).to(device)}, constant_gate(1.0))
         stages = Stages(
             restore=lambda condition, _scales, _seeds: condition.image.squeeze(1),
             synthesise=lambda request: request.spectrum,
@@ -92,5 +92,5 @@ class Opinions:
         return outcome_of(audio, change, plan.segments, alone=False)
 
     def _judge(self, pair: Pair) -> TrainedSeparator | None:
-        music = {pair.song, *pair.sources}
-        return next((one for one in self._separators if not one.heard & music), None)
+        music, stems = {pair.song, *pair.sources}, KIT_STEMS if pair.stem in KIT_STEMS else STEMS
+        return next((one for one in self._separators if one.stems == stems and not one.heard & music), None)

@@ -144,6 +144,6 @@ class Repairs:
             return spoiled_outcome(audio, draw)
         stem = Stem.from_array(audio.artifact, rate, draw.pair.stem)
         mixture = None if draw.alone else Stem.from_array(audio.mixture, rate)
-        settings = Settings(auto_detect=True, quality=draw.quality, generic=True)
+        settings = Settings(auto_detect=True, quality=draw.quality, generic=True, second_opinion=False)
         done = self._ungated.enhance_set(StemSet((stem,), mixture), settings)[0]
         return outcome_of(audio, done.audio - audio.artifact, done.segments, draw.alone)

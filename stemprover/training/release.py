@@ -20,7 +20,7 @@ __all__ = ["release_adapter", "release_models"]
 
 _ROOT = Path(__file__).parent.parent
 _PLUGINS = _ROOT.parent / "plugins"
-_MODELS = ("base", "vocoder", "gate", "separator", "opinion", "opinion_gate")
+_MODELS = ("base", "vocoder", "gate", "separator", "opinion", "opinion_kit", "opinion_gate")
 
 
 def release_models(runs: Mapping[str, Path], weights: Path = _ROOT / "weights") -> None:
@@ -97,10 +97,10 @@ def _card(rows: Mapping[str, Sequence[str]]) -> str:
         "# Embedded weights",
         "",
         "The base (UNet, ControlNet, conditioner; a diffusers folder), the shared vocoder, the gate that says how much",
-        "of their repairs to apply, the networks of the light separator and of the second opinion, mask U-Nets, and",
-        "the gate that says how much of the latter's to apply; all but the gates in half precision. Trained with the",
-        "recipes in `stemprover/training/recipes` on material described in `docs/training.md`; all but the separators",
-        "on pairs made by `stemprover data pairs`. Licence: Apache-2.0.",
+        "of their repairs to apply, the networks of the light separator and of the second opinion (of songs and of",
+        "drum kits), mask U-Nets, and the gate that says how much of the latter's to apply; all but the gates in half",
+        "precision. Trained with the recipes in `stemprover/training/recipes` on material described in",
+        "`docs/training.md`; all but the separators on pairs made by `stemprover data pairs`. Licence: Apache-2.0.",
         "",
         "| model | steps | figure (validation split, one sampling step) | value |",
         "|---|---|---|---|",
