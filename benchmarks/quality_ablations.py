@@ -24,8 +24,9 @@ ABLATIONS = {
     "no ControlNet": "its residuals are left out",
     "no phase-aware gating": "the zero convolutions see a coherence of 0.5 everywhere",
     "no detector": "everything is repaired, as bleed of severity 0.5",
-    "no gate": "every repair is applied as it is",
-    "no gate, half": "half of every repair is applied",
+    "no gate": "every repair is applied as it is; the second opinion keeps its gate",
+    "no gate, half": "half of every repair is applied; the second opinion keeps its gate",
+    "no second opinion": "networks, vocoder and their gate only",
     "1 step": "quality fast",
     "16 steps": "quality best",
     **{f"LoRA rank {rank}": "the adapters' nearest of this rank (they have more)" for rank in RANKS},
@@ -54,6 +55,7 @@ def ablations(bench: Bench) -> Iterator[Method]:
     yield bench.everything("no detector", SIBLINGS, ALL)
     yield bench.without_gate(1.0).method("no gate", SIBLINGS, ALL)
     yield bench.without_gate(0.5).method("no gate, half", SIBLINGS, ALL)
+    yield bench.method("no second opinion", SIBLINGS, ALL, second_opinion=False)
     yield bench.method("1 step", SIBLINGS, ALL, quality="fast")
     yield bench.method("16 steps", SIBLINGS, ALL, quality="best")
     for rank in RANKS if bench.adapters else ():

@@ -69,6 +69,8 @@ def _runner(bench: Bench, configuration: str):  # type: ignore[no-untyped-def]
         artifact = item.seen.partition(":")[2]
         chosen = wrong if configuration == "wrong adapter" and wrong is not None else bench
         settings = {"generic": True, "without": bench.adapters} if configuration == "base alone" else {}
-        return chosen.everything(configuration, SIBLINGS, ALL, wet=1.0, artifact=artifact, **settings).run(item)
+        return chosen.everything(
+            configuration, SIBLINGS, ALL, wet=1.0, artifact=artifact, second_opinion=False, **settings
+        ).run(item)
 
     return run

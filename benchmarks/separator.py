@@ -44,6 +44,9 @@ def main() -> None:
     for folder in options.networks:
         network = load_network(folder)
         scores: Scores = {}
+        if not set(cuts[0].stems) <= set(network.stems):
+            given, held = ", ".join(network.stems), ", ".join(cuts[0].stems)
+            raise SystemExit(f"{folder} gives {given}, but {options.song} has {held}")
         for cut in cuts:
             found = separate(network, torch.from_numpy(cut.mixture)).numpy()
             _score(cut.stems, dict(zip(network.stems, found, strict=True)), scores)

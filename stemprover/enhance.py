@@ -26,7 +26,7 @@ from stemprover.render import Renderer, Stages
 from stemprover.routing import AdapterChoice
 from stemprover.stems import Stem, StemSet, find_offsets
 from stemprover.synthesis.gate import Gate
-from stemprover.synthesis.opinion import OPINIONS, SecondOpinion
+from stemprover.synthesis.opinion import SecondOpinion, has_opinion
 
 __all__ = ["AdapterChoice", "Enhanced", "Enhancer", "Settings"]
 
@@ -167,8 +167,9 @@ class Enhancer(Planner):
             if self._gate is None:
                 self.models.load_gate()
         opinion = None
-        accompanied = stems.mixture is not None or len(stems.stems) > 1
-        if settings.second_opinion and accompanied and one.plan.items and one.stem.stem_class in OPINIONS:
+        classes = [stem.stem_class for stem in stems.stems]
+        asked = settings.second_opinion and (stems.mixture is not None or len(classes) > 1)
+        if asked and one.plan.items and has_opinion(one.stem.stem_class, classes):
             opinion = self._opinion or self.models.load_opinion()
         gate = self._gate or self.models.gate
         stages = Stages(networks.restore, networks.synthesise, gate, opinion, self.models.device, settings.seed)

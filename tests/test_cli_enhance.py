@@ -87,7 +87,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(song: Path, capsys: pytest.C
     assert names(song) == before
 
 
-def test_a_second_opinion_can_be_left_out_and_needs_a_mixture(song: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_opinion_can_be_left_out_and_needs_company(song: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for options, asked in (((), True), (("--second-opinion",), True), (("--no-second-opinion",), False)):
         code, out, _ = enhance(capsys, song, "--json", "--report", "none", "--overwrite", *options)
         for found in map(json.loads, out.splitlines()):

@@ -55,7 +55,7 @@ def test_a_stem_without_siblings_gets_the_mixture_instead(base: Path) -> None:
 
 
 def test_repairing_everything_reaches_what_no_detector_flags(base: Path) -> None:
-    settings = Settings(auto_detect=True, generic=True, quality="fast", vocoder="input-phase")
+    settings = Settings(auto_detect=True, generic=True, quality="fast", vocoder="input-phase", second_opinion=False)
     bench = Bench(tiny_enhancer(base, FlagBand(above=9.0)), settings)
     one = item(seconds=2.0)
     asked, everything, full = (

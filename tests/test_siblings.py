@@ -19,6 +19,8 @@ from stemprover.spectral.spec import SPEC
 KIT = Path(__file__).parent.parent / "examples" / "east-bay"
 RATE = 44_100
 SECONDS = 4
+NETWORKS = Settings(auto_detect=True, quality="fast", second_opinion=False)
+"""What detection and networks do of themselves."""
 
 
 def stem(name: str) -> Stem:
@@ -33,7 +35,7 @@ def embedded_enhancer() -> Enhancer:
 
 def first_of(enhancer: Enhancer, *names: str, settings: Settings | None = None) -> Enhanced:
     with StemSet(tuple(map(stem, names))) as stems:
-        return enhancer.enhance_set(stems, settings or Settings(auto_detect=True, quality="fast"))[0]
+        return enhancer.enhance_set(stems, settings or NETWORKS)[0]
 
 
 def test_a_sibling_changes_what_is_found_and_what_is_done(enhancer: Enhancer) -> None:
@@ -92,7 +94,7 @@ def test_the_networks_are_shown_the_sibling_and_repair_by_it(
         return restore(condition, scales, seeds, steps)
 
     monkeypatch.setattr(enhancer.models, "restore", listening)
-    settings = Settings(adapters=(AdapterChoice("bleed"),), quality="fast")
+    settings = Settings(adapters=(AdapterChoice("bleed"),), quality="fast", second_opinion=False)
     done = [first_of(enhancer, "hihat", other, settings=settings) for other in ("snare", "kick", "snare")]
     by_snare, by_kick, again = done
     assert by_snare.plan == by_kick.plan

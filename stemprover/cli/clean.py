@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stemprover.batch.naming import REPORTS
-from stemprover.cli.options import QUALITIES, device_options
+from stemprover.cli.options import QUALITIES, device_options, second_opinion_option
 from stemprover.cli.process import prepare_process
 from stemprover.cli.separate import (
     note_passed_by,
@@ -37,6 +37,7 @@ _PATHS = click.Path(path_type=Path)
 @click.option("-o", "--output", type=_PATHS, default=Path("clean"), show_default=True, help="Folder for the stems.")
 @click.option("--mixture-consistent", is_flag=True, help="Make the stems sum to the song.")
 @click.option("--generic", is_flag=True, help="Let the base alone try what no installed adapter repairs.")
+@second_opinion_option
 @click.option(
     "--quality", type=click.Choice(QUALITIES), default="balanced", show_default=True, help="1, 4 or 16 sampling steps."
 )
@@ -59,6 +60,7 @@ def clean(
     output: Path,
     mixture_consistent: bool,
     generic: bool,
+    second_opinion: bool,
     quality: str,
     strength: float,
     seed: int,
@@ -92,6 +94,7 @@ def clean(
         seed=seed,
         generic=generic,
         mixture_consistent=mixture_consistent,
+        second_opinion=second_opinion,
     )
     chosen, enhancer = choose_separator(separator), Enhancer.from_pretrained(device=device, dtype=dtype)
     separation = Separation(chosen, enhancer.models.device, song_keeping(resume, overwrite))

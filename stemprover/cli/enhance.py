@@ -17,6 +17,7 @@ from stemprover.cli.options import (
     batch_options,
     device_options,
     inputs_or_manifest,
+    second_opinion_option,
 )
 from stemprover.cli.process import prepare_process
 
@@ -34,12 +35,7 @@ __all__ = ["enhance"]
 @click.option("--without", metavar="NAME", multiple=True, help="Never use this adapter (repeatable).")
 @click.option("--generic", is_flag=True, help="Let the base alone try what no installed adapter repairs.")
 @click.option("--mixture", type=click.Path(), help="The mixture the stems were separated from.")
-@click.option(
-    "--second-opinion/--no-second-opinion",
-    default=True,
-    show_default=True,
-    help="With siblings or a mixture: ask a small separator too.",
-)
+@second_opinion_option
 @click.option("--align", is_flag=True, help="Shift stems that are late or early; cut or pad them to one length.")
 @click.option("--mixture-consistent", is_flag=True, help="Keep the stems summing to the mixture.")
 @click.option("--stem", type=click.Choice(STEM_NAMES), help="What the stem holds; else guessed from the file name.")

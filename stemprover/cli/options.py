@@ -26,6 +26,7 @@ __all__ = [
     "device_options",
     "input_argument",
     "inputs_or_manifest",
+    "second_opinion_option",
 ]
 
 # Repeated here because `--help` must not import what defines them (numpy, torch); a test compares.
@@ -117,6 +118,16 @@ def batch_options(command: _Command) -> _Command:
     for option in reversed(_BATCH_OPTIONS):
         option(with_batch)
     return cast(_Command, with_batch)
+
+
+def second_opinion_option(command: _Command) -> _Command:
+    """Whether another separator's idea of a stem takes part."""
+    return click.option(
+        "--second-opinion/--no-second-opinion",
+        default=True,
+        show_default=True,
+        help="With siblings or a mixture: ask a small separator too.",
+    )(command)
 
 
 def device_options(command: _Command) -> _Command:

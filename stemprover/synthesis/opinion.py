@@ -8,7 +8,7 @@ evidence that it has of repairs (see :mod:`stemprover.synthesis.evidence`). One 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import Tensor
@@ -17,12 +17,17 @@ from stemprover.separation.layout import KIT_STEMS
 from stemprover.spectral.stft import stft
 from stemprover.synthesis.gate import Gate
 
-__all__ = ["OPINIONS", "SecondOpinion"]
+__all__ = ["OPINIONS", "SecondOpinion", "has_opinion"]
 
 _INSTRUMENTAL = "instrumental"
 _VOCALS = "vocals"
 OPINIONS = ("drums", "bass", _VOCALS, _INSTRUMENTAL, *KIT_STEMS)
 """Classes that there are opinions on. The rest of a song is not among them: small networks hear hardly any of it."""
+
+
+def has_opinion(stem_class: str, beside: Collection[str]) -> bool:
+    """Whether there are opinions on a stem in this company; the pieces of a kit are known among themselves only."""
+    return stem_class in OPINIONS and (stem_class not in KIT_STEMS or set(beside) <= set(KIT_STEMS))
 
 
 @dataclasses.dataclass(frozen=True)
