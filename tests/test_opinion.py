@@ -104,6 +104,7 @@ def test_it_needs_the_mixture_strength_and_a_region(base: Path) -> None:
 
 
 def test_pieces_of_a_kit_are_known_among_themselves() -> None:
+    assert set(KIT_STEMS) <= set(OPINIONS)
     assert has_opinion("snare", ["snare"])
     assert has_opinion("snare", ["kick", "snare", "toms"])
     assert not has_opinion("snare", ["snare", "vocals"])

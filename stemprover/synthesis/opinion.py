@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Mapping
 import torch
 from torch import Tensor
 
-from stemprover.separation.layout import KIT_STEMS
 from stemprover.spectral.stft import stft
 from stemprover.synthesis.gate import Gate
 
@@ -21,13 +20,14 @@ __all__ = ["OPINIONS", "SecondOpinion", "has_opinion"]
 
 _INSTRUMENTAL = "instrumental"
 _VOCALS = "vocals"
-OPINIONS = ("drums", "bass", _VOCALS, _INSTRUMENTAL, *KIT_STEMS)
+_PIECES = ("kick", "snare", "toms", "hihat", "cymbals")
+OPINIONS = ("drums", "bass", _VOCALS, _INSTRUMENTAL, *_PIECES)
 """Classes that there are opinions on. The rest of a song is not among them: small networks hear hardly any of it."""
 
 
 def has_opinion(stem_class: str, beside: Collection[str]) -> bool:
     """Whether there are opinions on a stem in this company; the pieces of a kit are known among themselves only."""
-    return stem_class in OPINIONS and (stem_class not in KIT_STEMS or set(beside) <= set(KIT_STEMS))
+    return stem_class in OPINIONS and (stem_class not in _PIECES or set(beside) <= set(_PIECES))
 
 
 @dataclasses.dataclass(frozen=True)
