@@ -51,7 +51,7 @@ item by item and another hash for the cache of conditioning were tried and did n
 
 
 def _rtf(rows: Sequence[Row]) -> str:
-    stages = ("total", "detect", "restore", "synthesise", "opinion", "rest", "cpu")
+    stages = ("total", "detect", "restore", "synthesise", "rest", "cpu")
     head = ("case", *stages[:-1], "CPU", "in forwards", "with head", "repaired", "target", "")
     table = []
     for row in rows:

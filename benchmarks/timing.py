@@ -42,7 +42,7 @@ class Timing:
     ----------
     audio, repaired : float
         Length of the audio, and of what was planned to be repaired: what the gate leaves out takes as long.
-    total, detect, restore, synthesise, opinion : float
+    total, detect, restore, synthesise : float
         Wall time, altogether and by stage.
     networks : float
         Wall time inside the forwards of conditioner, ControlNet and UNet.
@@ -59,15 +59,14 @@ class Timing:
     detect: float
     restore: float
     synthesise: float
-    opinion: float
     networks: float
     vocoder: float
     cpu: float
 
     @property
     def rest(self) -> float:
-        """Reading, features, conditioning, blending and writing."""
-        return self.total - self.detect - self.restore - self.synthesise - self.opinion
+        """Reading, features, conditioning, the second opinion, blending and writing."""
+        return self.total - self.detect - self.restore - self.synthesise
 
 
 def new_enhancer(repair: bool, base: str | None = None) -> Enhancer:
@@ -94,8 +93,8 @@ def measure(enhancer: Enhancer, case: Case, seconds: float) -> Timing:
         begin, cpu = time.perf_counter(), time.process_time()
         done = enhancer.enhance(stems, case.settings)
         total, cpu = time.perf_counter() - begin, time.process_time() - cpu
-    stages = [done.timings_s.get(stage, 0.0) for stage in ("detect", "restore", "synthesise", "opinion")]
-    return Timing(seconds, done.planned_s, total, *stages, in_networks[0], in_vocoder[0], cpu)
+    detect, restore, synthesise = (done.timings_s.get(stage, 0.0) for stage in ("detect", "restore", "synthesise"))
+    return Timing(seconds, done.planned_s, total, detect, restore, synthesise, in_networks[0], in_vocoder[0], cpu)
 
 
 def _modules(enhancer: Enhancer, case: Case) -> tuple[Sequence[nn.Module], Sequence[nn.Module]]:
