@@ -44,9 +44,9 @@ def page(results: Mapping[str, Any]) -> str:
 
 
 _OUTSIDE = """
-With few steps the networks have so little to do that finding artifacts, features, conditioning, reading, blending and
-writing weigh as much. Sums of slices in place of pooling made the features faster and stayed; features and evidence
-item by item and another hash for the cache of conditioning were tried and did not bring enough.
+With few steps the networks have so little to do that finding artifacts, features, conditioning, reading, the second
+opinion, blending and writing weigh as much. Sums of slices in place of pooling made the features faster and stayed;
+features and evidence item by item and another hash for the cache of conditioning were tried and did not bring enough.
 """
 
 
