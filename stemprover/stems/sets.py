@@ -23,11 +23,13 @@ from stemprover.stems.names import (
 from stemprover.stems.repeated import require_each_once, require_no_sum
 from stemprover.stems.stem import Stem
 
-__all__ = ["StemSet", "members"]
+__all__ = ["DRUM_PARTS", "StemSet", "members"]
 
-_DRUM_PARTS = frozenset({"kick", "snare", "toms", "hihat", "cymbals"})
-_INSTRUMENTAL_PARTS = frozenset({"drums", "bass", "other", "piano", "guitar"}) | _DRUM_PARTS
-_PARTS = {"instrumental": _INSTRUMENTAL_PARTS, "drums": _DRUM_PARTS}
+DRUM_PARTS = frozenset({"kick", "snare", "toms", "hihat", "cymbals"})
+"""Classes of the pieces of a drum kit."""
+
+_INSTRUMENTAL_PARTS = frozenset({"drums", "bass", "other", "piano", "guitar"}) | DRUM_PARTS
+_PARTS = {"instrumental": _INSTRUMENTAL_PARTS, "drums": DRUM_PARTS}
 # A sum is taken to be fully given by its parts when these are there.
 _COVER = {"instrumental": frozenset({"other"}), "drums": frozenset({"kick", "snare"})}
 

@@ -14,20 +14,20 @@ import torch
 from torch import Tensor
 
 from stemprover.spectral.stft import stft
+from stemprover.stems.sets import DRUM_PARTS
 from stemprover.synthesis.gate import Gate
 
 __all__ = ["OPINIONS", "SecondOpinion", "has_opinion"]
 
 _INSTRUMENTAL = "instrumental"
 _VOCALS = "vocals"
-_PIECES = ("kick", "snare", "toms", "hihat", "cymbals")
-OPINIONS = ("drums", "bass", _VOCALS, _INSTRUMENTAL, *_PIECES)
+OPINIONS = ("drums", "bass", _VOCALS, _INSTRUMENTAL, *sorted(DRUM_PARTS))
 """Classes that there are opinions on. The rest of a song is not among them: small networks hear hardly any of it."""
 
 
 def has_opinion(stem_class: str, beside: Collection[str]) -> bool:
     """Whether there are opinions on a stem in this company; the pieces of a kit are known among themselves only."""
-    return stem_class in OPINIONS and (stem_class not in _PIECES or set(beside) <= set(_PIECES))
+    return stem_class in OPINIONS and (stem_class not in DRUM_PARTS or set(beside) <= DRUM_PARTS)
 
 
 @dataclasses.dataclass(frozen=True)
