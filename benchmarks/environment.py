@@ -14,14 +14,11 @@ import torch
 import stemprover
 from stemprover.models import (
     EMBEDDED_GATE,
-    EMBEDDED_OPINION,
-    EMBEDDED_OPINION_GATE,
-    EMBEDDED_OPINION_KIT,
+    EMBEDDED_JUDGES,
     EMBEDDED_VOCODER,
 )
 from stemprover.plugins import base_identity, folder_sha256, installed
 from stemprover.restoration.weights import EMBEDDED_BASE
-from stemprover.separation.embedded import EMBEDDED_SEPARATOR
 
 __all__ = ["ROOT", "describe", "environment", "today", "weights_of"]
 
@@ -46,11 +43,8 @@ def weights_of(base: str | None = None) -> dict[str, str]:
     embedded = {
         "vocoder": EMBEDDED_VOCODER,
         "gate": EMBEDDED_GATE,
-        "light": EMBEDDED_SEPARATOR,
-        "opinion": EMBEDDED_OPINION,
-        "opinion on kits": EMBEDDED_OPINION_KIT,
-        "opinion gate": EMBEDDED_OPINION_GATE,
     }
+    embedded |= {folder.name.replace("_", " "): folder for judge in EMBEDDED_JUDGES.values() for folder in judge}
     for name, folder in embedded.items():
         found[name] = folder_sha256(folder) if folder.is_dir() else ""
     for plugin in installed():

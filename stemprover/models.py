@@ -23,6 +23,7 @@ from stemprover.plugins import (
     require_usable,
 )
 from stemprover.routing import GENERIC
+from stemprover.separation.embedded import EMBEDDED_SEPARATOR
 from stemprover.separation.layout import KIT_STEMS, STEMS
 from stemprover.synthesis.base import Vocoder, VocoderInput
 
@@ -35,9 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EMBEDDED_GATE",
-    "EMBEDDED_OPINION",
-    "EMBEDDED_OPINION_GATE",
-    "EMBEDDED_OPINION_KIT",
+    "EMBEDDED_JUDGES",
     "EMBEDDED_VOCODER",
     "Models",
     "pick_device",
@@ -45,8 +44,11 @@ __all__ = [
 
 _WEIGHTS = Path(__file__).parent / "weights"
 EMBEDDED_VOCODER, EMBEDDED_GATE = _WEIGHTS / "vocoder", _WEIGHTS / "gate"
-EMBEDDED_OPINION, EMBEDDED_OPINION_KIT = _WEIGHTS / "opinion", _WEIGHTS / "opinion_kit"
-EMBEDDED_OPINION_GATE = _WEIGHTS / "opinion_gate"
+EMBEDDED_JUDGES = {
+    STEMS: (EMBEDDED_SEPARATOR, _WEIGHTS / "opinion_gate"),
+    KIT_STEMS: (_WEIGHTS / "opinion_kit", _WEIGHTS / "opinion_kit_gate"),
+}
+"""Separator and gate of second opinions, by what the separator takes apart."""
 _LOADING = threading.RLock()
 """Loading swaps parts of torch for the whole process, so that only one thread may do it; running needs no lock."""
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -190,7 +192,7 @@ class Models:
         return self._gate
 
     def load_opinion(self) -> SecondOpinion:
-        """Return the separators that give second opinions with their gate, loaded on first use.
+        """Return the separators that give second opinions with their gates, loaded on first use.
 
         Raises
         ------
@@ -199,13 +201,15 @@ class Models:
         """
         from stemprover.separation.trained import load_network
         from stemprover.synthesis.gate import load_gate
-        from stemprover.synthesis.opinion import SecondOpinion
+        from stemprover.synthesis.opinion import Judge, SecondOpinion
 
         with _LOADING, torch.inference_mode(False):
             if self._opinion is None:
-                folders = {STEMS: EMBEDDED_OPINION, KIT_STEMS: EMBEDDED_OPINION_KIT}
-                networks = {stems: load_network(folder).to(self.device) for stems, folder in folders.items()}
-                self._opinion = SecondOpinion(networks, load_gate(EMBEDDED_OPINION_GATE).to(self.device))
+                judges = {
+                    stems: Judge(load_network(network).to(self.device), load_gate(gate).to(self.device))
+                    for stems, (network, gate) in EMBEDDED_JUDGES.items()
+                }
+                self._opinion = SecondOpinion(judges)
         return self._opinion
 
     def vocoder(self, name: str, plugins: Sequence[Plugin], runner: PluginRunner) -> Vocoder:

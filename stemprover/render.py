@@ -28,7 +28,7 @@ from stemprover.synthesis.base import VocoderInput
 from stemprover.synthesis.blend import change_of, region_map, silence_gate
 from stemprover.synthesis.gate import Gate
 from stemprover.synthesis.judged import judged
-from stemprover.synthesis.opinion import SecondOpinion
+from stemprover.synthesis.opinion import Heard, SecondOpinion
 from stemprover.timebase import Timebase
 from stemprover.windows import FRAMES, WINDOW, Window, window_start
 
@@ -183,8 +183,8 @@ class Renderer:
         change = change * shares
         opinion, begin = self.stages.opinion, time.perf_counter()
         if opinion is not None and (heard := self._heard(opinion, windows, channels)) is not None:
-            towards = change_of(stem, heard, wet)
-            trust, believed = judged(opinion.gate, towards, stem, siblings, features, channels)
+            towards = change_of(stem, heard.spectrum, wet)
+            trust, believed = judged(heard.gate, towards, stem, siblings, features, channels)
             change = change + trust * (towards - change)
             applied = 1.0 - (1.0 - applied) * (1.0 - believed)
             self.timings["opinion"] += time.perf_counter() - begin
@@ -194,8 +194,8 @@ class Renderer:
         difference = torch.unflatten(difference, 0, (len(windows), channels))
         return torch.cat([difference, twin * difference], 1) if twin else difference
 
-    def _heard(self, opinion: SecondOpinion, windows: Sequence[Window], channels: int) -> Tensor | None:
-        """Spectra of the stem as another separator hears it; None where the mixture is not known."""
+    def _heard(self, opinion: SecondOpinion, windows: Sequence[Window], channels: int) -> Heard | None:
+        """The stem as another separator hears it; None where the mixture is not known."""
         beside = [window.siblings for window in windows if window.siblings is not None]
         if len(beside) < len(windows):
             return None

@@ -15,7 +15,7 @@ from stemprover.enhance import Enhancer
 from stemprover.enhanced import Enhanced, Settings
 from stemprover.errors import TrainingError
 from stemprover.evaluation import si_sdr
-from stemprover.models import EMBEDDED_OPINION_GATE, Models
+from stemprover.models import EMBEDDED_JUDGES, Models
 from stemprover.separation.layout import KIT_STEMS, STEMS
 from stemprover.separation.mask_unet import MaskUNet
 from stemprover.separation.trained import TrainedSeparator, load_network
@@ -26,7 +26,7 @@ from stemprover.spectral.stft import istft, power, stft
 from stemprover.stems import Stem, StemSet
 from stemprover.synthesis.gate import constant_gate, load_gate
 from stemprover.synthesis.judged import judged
-from stemprover.synthesis.opinion import OPINIONS, SecondOpinion, has_opinion
+from stemprover.synthesis.opinion import OPINIONS, Judge, SecondOpinion, has_opinion
 from stemprover.training.gate_draws import SPOILED, Draw
 from stemprover.training.gate_opinions import Opinions
 
@@ -62,7 +62,7 @@ def enhanced(
     base: Path, share: float, settings: Settings = SETTINGS, repaired: float = 0.0, alone: bool = False
 ) -> Enhanced:
     tiny = tiny_enhancer(base, FlagBand())
-    opinion = SecondOpinion({STEMS: knows_the_truth}, constant_gate(share))
+    opinion = SecondOpinion({STEMS: Judge(knows_the_truth, constant_gate(share))})
     enhancer = Enhancer(tiny.models, tiny.plugins, [FlagBand()], constant_gate(repaired), opinion)
     stem = Stem.from_array(POOR, RATE, "vocals")
     mixture = None if alone else Stem.from_array(VOICE + DRUMS, RATE)
@@ -118,14 +118,14 @@ def test_what_it_hears_of_a_class(channels: int, stem_class: str, index: int) ->
     mixture = torch.randn(3, channels, 100 * SPEC.hop, generator=torch.Generator().manual_seed(1))
     weights = torch.tensor([0.1, 0.2, 0.3, 0.4])[:, None, None]
     of_pieces = torch.tensor([0.5, 0.6, 0.7, 0.8, 0.9])[:, None, None]
-    of_songs = SecondOpinion({STEMS: lambda audio: audio[:, None] * weights}, constant_gate(1.0))
-    opinion = dataclasses.replace(
-        of_songs, separators={**of_songs.separators, KIT_STEMS: lambda audio: audio[:, None] * of_pieces}
-    )
+    songs = Judge(lambda audio: audio[:, None] * weights, constant_gate(1.0))
+    kits = Judge(lambda audio: audio[:, None] * of_pieces, constant_gate(0.5))
+    of_songs, opinion = SecondOpinion({STEMS: songs}), SecondOpinion({STEMS: songs, KIT_STEMS: kits})
     for name, factor in ((stem_class, weights[index]), ("instrumental", 0.6), ("snare", 0.6), ("cymbals", 0.9)):
         found = opinion.of(mixture, name)
         assert found is not None
-        torch.testing.assert_close(istft(found, mixture.shape[-1]), (mixture * factor).flatten(0, 1))
+        torch.testing.assert_close(istft(found.spectrum, mixture.shape[-1]), (mixture * factor).flatten(0, 1))
+        assert found.gate is (kits if name in KIT_STEMS else songs).gate
     assert opinion.of(mixture, "other") is None
     assert of_songs.of(mixture, "kick") is None
     assert opinion.of(torch.cat([mixture] * 3, dim=1), stem_class) is None
@@ -141,14 +141,15 @@ def test_what_a_gate_leaves_is_a_share_of_the_energy_in_each_segment() -> None:
     torch.testing.assert_close(mean, kept / whole, atol=0.01, rtol=0.05)
 
 
-def test_the_released_one_answers_and_its_gate_was_trained() -> None:
+def test_the_released_ones_answer_and_their_gates_were_trained() -> None:
     opinion = Models(None, "cpu", "float32").load_opinion()
     mixture = 0.1 * torch.randn(1, 2, 100 * SPEC.hop, generator=torch.Generator().manual_seed(1))
     for name in OPINIONS:
         heard = opinion.of(mixture, name)
         assert heard is not None
-        assert torch.isfinite(torch.view_as_real(heard)).all()
-    assert load_gate(EMBEDDED_OPINION_GATE).deviation.min() > 0
+        assert torch.isfinite(torch.view_as_real(heard.spectrum)).all()
+    for _, gate in EMBEDDED_JUDGES.values():
+        assert load_gate(gate).deviation.min() > 0
 
 
 @pytest.fixture(name="judge")

@@ -14,6 +14,7 @@ from stemprover.cli.train import train
 from stemprover.data.export import write_songs
 from stemprover.separation.mask_unet import MaskUNet
 from stemprover.separation.open_unmix import OpenUnmixLike
+from stemprover.separation.tfc_tdf import TfcTdfUNet
 from stemprover.separation.trained import find_separators, load_network
 from stemprover.separation.waveform_unet import WaveformUNet
 from stemprover.training import mixes
@@ -45,6 +46,7 @@ def _task() -> SeparationTask:
 NETWORKS = {
     "mask-unet": lambda: MaskUNet(n_fft=1024, hop=256, channels=(8, 8)),
     "open-unmix": lambda: OpenUnmixLike(n_fft=1024, hop=256, hidden=16, layers=1),
+    "tfc-tdf": lambda: TfcTdfUNet(n_fft=1024, hop=256, channels=(8, 8)),
     "waveform-unet": lambda: WaveformUNet(filters=16, channels=(16, 16)),
 }
 
@@ -80,6 +82,17 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path):
         torch.testing.assert_close(load_file(resumed / WEIGHTS)[name], value)
     early = load_file(tmp_path / "whole" / "early" / WEIGHTS)
     assert any(not torch.equal(early[name], value) for name, value in load_file(whole / WEIGHTS).items())
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_processes_that_draw_ahead_change_nothing(workers: int, tmp_path: Path):
+    runs = (
+        fit(_task(), _Tones(), None, Recipe(steps=5, precision="no", workers=k), tmp_path / str(k))
+        for k in (0, workers)
+    )
+    alone, ahead = (load_file(run / WEIGHTS) for run in runs)
+    for name, value in alone.items():
+        assert torch.equal(ahead[name], value), name
 
 
 def test_the_command_leaves_songs_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

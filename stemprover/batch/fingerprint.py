@@ -7,6 +7,7 @@ to repeat a million songs for it.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
@@ -37,13 +38,7 @@ Contents = Mapping[str, tuple[str, str]]
 
 def weights_fingerprint(enhancer: Enhancer, settings: Settings) -> str:
     """Return a hash of the code's version, all weights, and the plugins that may change the result."""
-    from stemprover.models import (
-        EMBEDDED_GATE,
-        EMBEDDED_OPINION,
-        EMBEDDED_OPINION_GATE,
-        EMBEDDED_OPINION_KIT,
-        EMBEDDED_VOCODER,
-    )
+    from stemprover.models import EMBEDDED_GATE, EMBEDDED_JUDGES, EMBEDDED_VOCODER
 
     vocoder, _, option = settings.vocoder.partition(":")
     named = {choice.name for choice in settings.adapters} | {vocoder}
@@ -54,8 +49,7 @@ def weights_fingerprint(enhancer: Enhancer, settings: Settings) -> str:
     )
     folder = EMBEDDED_VOCODER if vocoder == "embedded" else Path(option)
     weights = folder_sha256(folder) if (option or vocoder == "embedded") and folder.is_dir() else option
-    opinion = (EMBEDDED_OPINION, EMBEDDED_OPINION_KIT, EMBEDDED_OPINION_GATE)
-    shared = [folder_sha256(folder) for folder in (EMBEDDED_GATE, *opinion)]
+    shared = [folder_sha256(folder) for folder in (EMBEDDED_GATE, *itertools.chain(*EMBEDDED_JUDGES.values()))]
     models = enhancer.models
     return _digest([__version__, list(models.identity), str(models.dtype), vocoder, weights, shared, plugins])
 

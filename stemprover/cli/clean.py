@@ -86,7 +86,9 @@ def clean(
     from stemprover.cli.progress import ProgressDisplay
     from stemprover.enhance import Enhancer, Settings
     from stemprover.separation.choose import choose_separator
+    from stemprover.separation.embedded import EmbeddedSeparator
 
+    chosen, enhancer = choose_separator(separator), Enhancer.from_pretrained(device=device, dtype=dtype)
     settings = Settings(
         auto_detect=True,
         quality=quality,
@@ -94,9 +96,8 @@ def clean(
         seed=seed,
         generic=generic,
         mixture_consistent=mixture_consistent,
-        second_opinion=second_opinion,
+        second_opinion=second_opinion and not isinstance(chosen, EmbeddedSeparator),  # or it would hear itself
     )
-    chosen, enhancer = choose_separator(separator), Enhancer.from_pretrained(device=device, dtype=dtype)
     separation = Separation(chosen, enhancer.models.device, song_keeping(resume, overwrite))
     cleaning = Cleaning(separation, enhancer, settings)
     found = find_songs(songs, output)

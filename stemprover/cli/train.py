@@ -40,11 +40,12 @@ def _running(command: _Command) -> _Command:
     options = (
         click.option("--out", type=_folder, required=True, help="Run folder: checkpoint, logs, final/."),
         click.option("--recipe", type=click.Path(dir_okay=False, path_type=Path), help="YAML file with the numbers."),
-        _number("--steps", click.IntRange(1), "Overrides the recipe, as do the four options below."),
+        _number("--steps", click.IntRange(1), "Overrides the recipe, as do the five options below."),
         _number("--batch-size", click.IntRange(1)),
         _number("--learning-rate", click.FLOAT),
         _number("--precision", click.Choice(("no", "bf16", "fp16"))),
         _number("--seed", click.INT),
+        _number("--workers", click.IntRange(0), "Processes that draw batches ahead, for training on a GPU."),
     )
     for option in reversed(options):
         command = option(command)
@@ -150,7 +151,9 @@ def gate(
 
 @train.command()
 @_running
-@click.option("--architecture", type=click.Choice(("mask-unet", "open-unmix", "waveform-unet")), required=True)
+@click.option(
+    "--architecture", type=click.Choice(("mask-unet", "open-unmix", "tfc-tdf", "waveform-unet")), required=True
+)
 @click.option("--data", type=_folder, multiple=True, required=True, help="Folder of recordings; repeatable.")
 @click.option("--kit", is_flag=True, help="Take drum kits apart (kick, snare, toms, hi-hat, cymbals), not songs.")
 @click.option(

@@ -18,6 +18,7 @@ from stemprover.separation.layout import STEMS
 from stemprover.separation.mask_unet import MaskUNet
 from stemprover.separation.open_unmix import OpenUnmixLike
 from stemprover.separation.spleeter import Spleeter
+from stemprover.separation.tfc_tdf import TfcTdfUNet
 from stemprover.separation.waveform_unet import WaveformUNet
 
 __all__ = ["ARCHITECTURES", "TRAINED_ON", "TrainedSeparator", "find_separators", "load_network"]
@@ -25,6 +26,7 @@ __all__ = ["ARCHITECTURES", "TRAINED_ON", "TrainedSeparator", "find_separators",
 ARCHITECTURES: Mapping[str, type[nn.Module]] = {
     "mask-unet": MaskUNet,
     "open-unmix": OpenUnmixLike,
+    "tfc-tdf": TfcTdfUNet,
     "waveform-unet": WaveformUNet,
     "spleeter": Spleeter,
 }

@@ -2,13 +2,15 @@
 
 Two separators that learned apart make errors of their own, so that a poor stem and another one's idea of it together
 are nearer to the truth than either. A stem by a better separator gains nothing by it; the gate learned to tell by the
-evidence that it has of repairs (see :mod:`stemprover.synthesis.evidence`). One separator hears songs, another one kits.
+evidence that it has of repairs (see :mod:`stemprover.synthesis.evidence`). One judge hears songs, another one kits:
+what is likely to be right about the one says little about the other.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,7 +19,7 @@ from stemprover.spectral.stft import stft
 from stemprover.stems.sets import DRUM_PARTS
 from stemprover.synthesis.gate import Gate
 
-__all__ = ["OPINIONS", "SecondOpinion", "has_opinion"]
+__all__ = ["OPINIONS", "Heard", "Judge", "SecondOpinion", "has_opinion"]
 
 _INSTRUMENTAL = "instrumental"
 _VOCALS = "vocals"
@@ -31,22 +33,44 @@ def has_opinion(stem_class: str, beside: Collection[str]) -> bool:
 
 
 @dataclasses.dataclass(frozen=True)
-class SecondOpinion:
-    """Separators, and the gate that says how much of what they would change is applied.
+class Judge:
+    """A separator, and the gate that says how much of what it would change is applied.
 
     Attributes
     ----------
-    separators : Mapping[tuple of str, callable]
-        By the classes of their stems: mixtures ``[batch, 2, samples]`` to stems ``[batch, stems, 2, samples]``.
+    separate : callable
+        Mixtures ``[batch, 2, samples]`` to stems ``[batch, stems, 2, samples]``.
     gate : callable
         See :data:`~stemprover.synthesis.gate.Gate`.
     """
 
-    separators: Mapping[tuple[str, ...], Callable[[Tensor], Tensor]]
+    separate: Callable[[Tensor], Tensor]
     gate: Gate
 
-    def of(self, mixture: Tensor, stem_class: str) -> Tensor | None:
-        """Return the spectrum of a class as the separator that knows it hears it.
+
+class Heard(NamedTuple):
+    """What a judge hears.
+
+    Attributes
+    ----------
+    spectrum : Tensor
+        Complex, shape ``[batch * channels, n_bins, frames]``.
+    gate : callable
+        The judge's gate.
+    """
+
+    spectrum: Tensor
+    gate: Gate
+
+
+@dataclasses.dataclass(frozen=True)
+class SecondOpinion:
+    """Judges by the classes of the stems that they separate."""
+
+    judges: Mapping[tuple[str, ...], Judge]
+
+    def of(self, mixture: Tensor, stem_class: str) -> Heard | None:
+        """Return a class as the judge that knows it hears it.
 
         Parameters
         ----------
@@ -57,15 +81,15 @@ class SecondOpinion:
 
         Returns
         -------
-        Tensor or None
-            Complex, shape ``[batch * channels, n_bins, frames]``; None of other classes and more channels.
+        Heard or None
+            None of other classes and more channels.
         """
         channels = mixture.shape[1]
         wanted = _VOCALS if stem_class == _INSTRUMENTAL else stem_class
-        stems = next((stems for stems in self.separators if wanted in stems), None)
+        stems = next((stems for stems in self.judges if wanted in stems), None)
         if stem_class not in OPINIONS or stems is None or channels > 2:
             return None
-        stereo = mixture.expand(-1, 2, -1)
-        found = self.separators[stems](stereo)[:, stems.index(wanted)]
+        stereo, judge = mixture.expand(-1, 2, -1), self.judges[stems]
+        found = judge.separate(stereo)[:, stems.index(wanted)]
         heard = stereo - found if stem_class == _INSTRUMENTAL else found
-        return stft(torch.flatten(heard[:, :channels], 0, 1))
+        return Heard(stft(torch.flatten(heard[:, :channels], 0, 1)), judge.gate)

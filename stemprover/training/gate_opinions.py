@@ -19,7 +19,7 @@ from stemprover.separation.layout import KIT_STEMS, STEMS
 from stemprover.separation.trained import TrainedSeparator, load_network
 from stemprover.stems import Stem, StemSet
 from stemprover.synthesis.gate import constant_gate
-from stemprover.synthesis.opinion import OPINIONS, SecondOpinion
+from stemprover.synthesis.opinion import OPINIONS, Judge, SecondOpinion
 from stemprover.training.gate import Outcome
 from stemprover.training.gate_draws import SPOILED, Draw
 from stemprover.training.gate_repairs import found_with, outcome_of, spoiled_outcome
@@ -77,7 +77,8 @@ class Opinions:
         judge = self._judge(pair)
         assert judge is not None  # or it would not fit
         device = self._enhancer.models.device
-        opinion = SecondOpinion({judge.stems: load_network(judge.folder).to(device)}, constant_gate(1.0))
+        network = load_network(judge.folder).to(device)
+        opinion = SecondOpinion({judge.stems: Judge(network, constant_gate(1.0))})
         stages = Stages(
             restore=lambda condition, _scales, _seeds: condition.image.squeeze(1),
             synthesise=lambda request: request.spectrum,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from stemprover.errors import TrainingError
 from stemprover.training.checkpoint import load_checkpoint, save_checkpoint
-from stemprover.training.processes import any_of, on_device, share_gradients
+from stemprover.training.processes import any_of, in_order, on_device, share_gradients
 
 __all__ = ["Batches", "Log", "Recipe", "Task", "fit", "read_recipe"]
 
@@ -52,6 +52,8 @@ class Recipe:
         Steps between validations, and how many fixed batches each takes.
     early : float
         Share of the steps after which the weights are also saved, in ``out/early``; 0 for never.
+    workers : int
+        Processes that draw batches ahead of the training: a GPU else waits for its data. 0 draws them in between.
     """
 
     steps: int
@@ -67,6 +69,7 @@ class Recipe:
     validate_every: int = 500
     validation_batches: int = 8
     early: float = 0.0
+    workers: int = 0
 
 
 class Batches(Protocol[_Drawn]):
@@ -125,8 +128,8 @@ def fit(
     """
     run = _Run(task, recipe, out, log)
     last_save = time.monotonic()
-    for step in range(run.resume(), recipe.steps):
-        run.step(step, train)
+    for step, batch in run.drawn(run.resume(), train):
+        run.step(step, batch)
         done = step + 1
         if validation is not None and (done % recipe.validate_every == 0 or done == recipe.steps):
             run.validate(done, validation)
@@ -172,12 +175,22 @@ class _Run(Generic[_Batch]):
         self.average.to(self.accelerator.device)  # a checkpoint is read to the CPU
         return start
 
-    def step(self, number: int, batches: Batches[_Batch]) -> None:
-        """Take one optimiser step; each process draws another batch."""
-        draw = number * self.accelerator.num_processes + self.accelerator.process_index
-        generator = torch.Generator().manual_seed((self.recipe.seed << 32) + draw)
+    def drawn(self, start: int, batches: Batches[_Batch]) -> Iterator[tuple[int, _Batch]]:
+        """Steps from ``start`` on with their batches; each process draws others."""
+        steps = range(start, self.recipe.steps)
+        draws = [self._draw(step) for step in steps]
+        workers = min(self.recipe.workers, len(draws))
+        return zip(steps, in_order(batches.batch, draws, workers), strict=True)
+
+    def _draw(self, step: int) -> int:
+        processes: int = self.accelerator.num_processes
+        return step * processes + int(self.accelerator.process_index)
+
+    def step(self, number: int, batch: _Batch) -> None:
+        """Take one optimiser step."""
+        generator = torch.Generator().manual_seed((self.recipe.seed << 32) + self._draw(number))
         with self.accelerator.autocast():
-            loss, figures = self.task.loss(on_device(batches.batch(draw), self.accelerator.device), generator)
+            loss, figures = self.task.loss(on_device(batch, self.accelerator.device), generator)
         if not torch.isfinite(loss):
             raise TrainingError("a finite loss", f"{loss.item()} at step {number}", "lower the learning rate")
         self.accelerator.backward(loss)

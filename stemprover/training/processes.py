@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
-__all__ = ["any_of", "on_device", "share_gradients"]
+__all__ = ["any_of", "in_order", "on_device", "share_gradients"]
 
 _Batch = TypeVar("_Batch")
+
+
+class _Numbered(Dataset[_Batch], Generic[_Batch]):
+    """Batches by number."""
+
+    def __init__(self, batch: Callable[[int], _Batch]) -> None:
+        self._batch = batch
+
+    def __getitem__(self, number: int) -> _Batch:
+        return self._batch(number)
+
+
+def in_order(batch: Callable[[int], _Batch], numbers: Sequence[int], workers: int) -> Iterator[_Batch]:
+    """Draw batches by number one after the other, ahead of their use in ``workers`` processes; 0 draws them here."""
+    own = torch.Generator()  # or asking for batches would move the training's own chance on
+    return iter(DataLoader(_Numbered(batch), batch_size=None, sampler=numbers, num_workers=workers, generator=own))
 
 
 def on_device(batch: _Batch, device: torch.device) -> _Batch:

@@ -20,7 +20,7 @@ __all__ = ["release_adapter", "release_models"]
 
 _ROOT = Path(__file__).parent.parent
 _PLUGINS = _ROOT.parent / "plugins"
-_MODELS = ("base", "vocoder", "gate", "separator", "opinion", "opinion_kit", "opinion_gate")
+_MODELS = ("base", "vocoder", "gate", "separator", "opinion_gate", "opinion_kit", "opinion_kit_gate")
 
 
 def release_models(runs: Mapping[str, Path], weights: Path = _ROOT / "weights") -> None:
@@ -97,9 +97,9 @@ def _card(rows: Mapping[str, Sequence[str]]) -> str:
         "# Embedded weights",
         "",
         "The base (UNet, ControlNet, conditioner; a diffusers folder), the shared vocoder, the gate that says how much",
-        "of their repairs to apply, the networks of the light separator and of the second opinion (of songs and of",
-        "drum kits), mask U-Nets, and the gate that says how much of the latter's to apply; all but the gates in half",
-        "precision. Trained with the recipes in `stemprover/training/recipes` on material described in",
+        "of their repairs to apply, the light separator (a TFC-TDF U-Net), which gives second opinions on the stems of",
+        "songs, a mask U-Net that gives them on the pieces of drum kits, and a gate for each of the two; all but the",
+        "gates in half precision. Trained with the recipes in `stemprover/training/recipes` on material described in",
         "`docs/training.md`; all but the separators on pairs made by `stemprover data pairs`. Licence: Apache-2.0.",
         "",
         "| model | steps | figure (validation split, one sampling step) | value |",
@@ -110,9 +110,9 @@ def _card(rows: Mapping[str, Sequence[str]]) -> str:
     lines += [
         "",
         "`gain_db` is SDR gain with a floor 30 dB below the stem, `si_gain_db` that of 1 + SI-SDR (of the second",
-        "opinion's gate: of SI-SDR from -20 dB upwards); `harmed` is the share of segments made worse by more than 0.1",
-        "dB; `image_change` the relative change of the band-magnitude error. Of the gates, `half_` and `whole_` are",
-        "figures of applying half and all of every repair instead; their `harmed` counts SI-SDR. Of the separators,",
+        "opinions' gates: of SI-SDR from -20 dB upwards); `harmed` is the share of segments made worse by more than",
+        "0.1 dB; `image_change` the relative change of the band-magnitude error. Of the gates, `half_` and `whole_`",
+        "are figures of applying half and all of every repair instead; their `harmed` counts SI-SDR. Of the separators,",
         "`sdr_db_...` is the SDR of their stems on random mixtures.",
     ]
     return "\n".join(lines) + "\n"
