@@ -1,6 +1,6 @@
 """How well networks of `train separator` take a whole song or drum kit apart that they never heard.
 
-    python benchmarks/separator.py --data DATA --song lithium stemprover/weights/separator runs/light/final
+    python benchmarks/separator.py --data DATA --song lithium runs/light-a/final runs/light-b/final
     python benchmarks/separator.py --data DATA --song roots stemprover/weights/opinion_kit
 
 Random mixtures, which training validates on, are of other levels than songs, and mostly of songs that were trained on.

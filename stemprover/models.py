@@ -44,7 +44,7 @@ __all__ = [
 
 _WEIGHTS = Path(__file__).parent / "weights"
 EMBEDDED_VOCODER, EMBEDDED_GATE = _WEIGHTS / "vocoder", _WEIGHTS / "gate"
-EMBEDDED_JUDGES = {
+EMBEDDED_JUDGES: Mapping[tuple[str, ...], tuple[Path, Path]] = {
     STEMS: (EMBEDDED_SEPARATOR, _WEIGHTS / "opinion_gate"),
     KIT_STEMS: (_WEIGHTS / "opinion_kit", _WEIGHTS / "opinion_kit_gate"),
 }
@@ -206,7 +206,7 @@ class Models:
         with _LOADING, torch.inference_mode(False):
             if self._opinion is None:
                 judges = {
-                    stems: Judge(load_network(network).to(self.device), load_gate(gate).to(self.device))
+                    stems: Judge(load_network(network, self.device), load_gate(gate).to(self.device))
                     for stems, (network, gate) in EMBEDDED_JUDGES.items()
                 }
                 self._opinion = SecondOpinion(judges)

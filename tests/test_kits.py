@@ -22,6 +22,7 @@ from stemprover.errors import TrainingError
 from stemprover.separation.layout import KIT_STEMS, STEMS
 from stemprover.separation.mask_unet import MaskUNet
 from stemprover.separation.open_unmix import OpenUnmixLike
+from stemprover.separation.tfc_tdf import TfcTdfUNet
 from stemprover.separation.trained import find_separators, load_network
 from stemprover.separation.waveform_unet import WaveformUNet
 from stemprover.training.mixes import RandomMixes
@@ -113,11 +114,12 @@ def test_a_soundfont_without_drums_or_without_sound_is_named(tmp_path: Path) -> 
             render_kit(0, 0, 2.0, soundfont_of(tmp_path / f"{place}.sf2", *presets))
 
 
-@pytest.mark.parametrize("kind", [MaskUNet, OpenUnmixLike, WaveformUNet])
+@pytest.mark.parametrize("kind", [MaskUNet, OpenUnmixLike, TfcTdfUNet, WaveformUNet])
 def test_separators_of_kits_and_of_songs_are_told_apart(kind: type, kits: Library, tmp_path: Path) -> None:
     sizes = {
         MaskUNet: {"n_fft": 1024, "hop": 256, "channels": (8, 8)},
         OpenUnmixLike: {"n_fft": 1024, "hop": 256, "hidden": 16, "layers": 1},
+        TfcTdfUNet: {"n_fft": 1024, "hop": 256, "channels": (8, 8)},
         WaveformUNet: {"filters": 8, "channels": (8, 8)},
     }
     torch.manual_seed(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,19 @@ def test_weights_come_back_from_disk(runs: Path):
     for architecture, separator in found.items():
         expected = tiny(architecture).eval().half().float()(torch.from_numpy(audio)[None])[0].detach().numpy()
         np.testing.assert_allclose(separator.separate(audio, ["unknown"]), expected, atol=1e-6)
+
+
+def test_a_network_is_loaded_once_for_each_device(runs: Path, tmp_path: Path):
+    """Light and second opinions share one: neither may move it away from under the other."""
+    folder = shutil.copytree(runs / "mask-unet" / "final", tmp_path / "first")
+    asked_first_in_inference_mode = shutil.copytree(folder, tmp_path / "second")
+    network, elsewhere = load_network(folder), load_network(folder, torch.device("meta"))
+    assert load_network(folder, torch.device("cpu")) is network
+    assert {each.device.type for each in network.parameters()} == {"cpu"}
+    assert {each.device.type for each in elsewhere.parameters()} == {"meta"}
+    with torch.inference_mode():
+        network = load_network(asked_first_in_inference_mode)
+    assert not any(each.is_inference() for each in network.parameters())
 
 
 def test_what_is_no_separator_is_named(tmp_path: Path):

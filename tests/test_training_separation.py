@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from safetensors.torch import load_file
 
 from stemprover.cli.train import train
 from stemprover.data.export import write_songs
+from stemprover.errors import TrainingError
 from stemprover.separation.mask_unet import MaskUNet
 from stemprover.separation.open_unmix import OpenUnmixLike
 from stemprover.separation.tfc_tdf import TfcTdfUNet
@@ -20,6 +24,7 @@ from stemprover.separation.waveform_unet import WaveformUNet
 from stemprover.training import mixes
 from stemprover.training.loop import Recipe, fit
 from stemprover.training.mixes import Mixes
+from stemprover.training.processes import in_order
 from stemprover.training.separation import SeparationTask
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -86,13 +91,42 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path):
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_processes_that_draw_ahead_change_nothing(workers: int, tmp_path: Path):
-    runs = (
-        fit(_task(), _Tones(), None, Recipe(steps=5, precision="no", workers=k), tmp_path / str(k))
-        for k in (0, workers)
-    )
-    alone, ahead = (load_file(run / WEIGHTS) for run in runs)
-    for name, value in alone.items():
-        assert torch.equal(ahead[name], value), name
+    """Neither from the start nor where a run is taken up again."""
+    recipe = Recipe(steps=6, precision="no", decay_share=0.0)
+    alone = fit(_task(), _Tones(), None, recipe, tmp_path / "alone")
+    for steps in (2, 6):
+        part = dataclasses.replace(recipe, steps=steps, workers=workers)
+        ahead = fit(_task(), _Tones(), None, part, tmp_path / "ahead")
+    expected, found = load_file(alone / WEIGHTS), load_file(ahead / WEIGHTS)
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), name
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_come_in_order_and_leave_the_random_state_alone(workers: int):
+    before = torch.get_rng_state()
+    drawn = list(in_order(_Tones().batch, [7, 5, 9], workers))
+    assert torch.equal(torch.get_rng_state(), before)
+    for number, batch in zip((7, 5, 9), drawn, strict=True):
+        assert torch.equal(batch.stems, _Tones().batch(number).stems)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_of_a_worker_is_the_error_itself(workers: int):
+    def broken(number: int) -> Mixes:
+        raise TrainingError("a recording", f"none for {number}", "add one")
+
+    with pytest.raises(TrainingError, match="expected a recording, got none for 4; add one"):
+        list(in_order(broken, [4, 5], workers))
+
+
+def test_a_worker_that_is_ended_from_outside_is_named():
+    def ended(number: int) -> Mixes:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError(number)
+
+    with pytest.raises(TrainingError, match="--workers"):
+        list(in_order(ended, [1], 1))
 
 
 def test_the_command_leaves_songs_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

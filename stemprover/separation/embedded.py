@@ -60,7 +60,7 @@ class EmbeddedSeparator:
         """Take a mixture ``[2, samples]`` apart; see :class:`stemprover.separation.base.Separator`."""
         if self._folder is None:
             return split_percussive(audio)
-        network = load_network(self._folder).to(audio.device)
+        network = load_network(self._folder, audio.device)
         return dict(zip(STEMS, separate(functools.partial(_shared_out, network), audio), strict=True))
 
 

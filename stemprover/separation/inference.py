@@ -9,9 +9,9 @@ from torch import Tensor
 
 __all__ = ["CHUNK", "OVERLAP", "separate"]
 
-_GRID = 8192  # a multiple of every network's hops and strides: chunks then begin where the whole's frames do
-CHUNK = 54 * _GRID
-OVERLAP = 6 * _GRID
+_GRID = 16_384  # a multiple of every network's hops and strides: chunks then begin where the whole's frames do
+CHUNK = 27 * _GRID
+OVERLAP = 3 * _GRID
 
 
 @torch.no_grad()

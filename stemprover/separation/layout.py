@@ -37,7 +37,7 @@ def normalise(audio: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def spectrum_of(audio: Tensor, spec: SpectralSpec) -> tuple[Tensor, Tensor]:
-    """STFT ``[batch, 2, n_bins, frames]`` and its magnitude relative to the audio's level, compressed by 0.3."""
+    """STFT ``[batch, channels, n_bins, frames]`` and its magnitude relative to the level of all, compressed by 0.3."""
     with torch.autocast(audio.device.type, enabled=False):
         spectrum = stft(audio.float(), spec)
         level = audio.float().square().mean((1, 2), keepdim=True).sqrt()[..., None] + _QUIET

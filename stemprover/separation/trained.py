@@ -108,15 +108,20 @@ def _configuration(folder: Path) -> tuple[str, tuple[str, ...]]:
     return names[name], tuple(config.get("stems", STEMS))
 
 
-@functools.lru_cache(maxsize=32)
-def load_network(folder: Path) -> nn.Module:
-    """Load a separator's network, ready to run.
+def load_network(folder: Path, device: torch.device | None = None) -> nn.Module:
+    """Load a separator's network, ready to run on the CPU or another device; each is loaded once and must stay there.
 
     Raises
     ------
     ModelError
         If the folder does not hold one.
     """
+    return _loaded(folder, device or torch.device("cpu"))
+
+
+@functools.lru_cache(maxsize=32)
+@torch.inference_mode(False)  # weights made in inference mode could be used nowhere else
+def _loaded(folder: Path, device: torch.device) -> nn.Module:
     fix = "give the final/ folder of a run of `stemprover train separator`"
     try:
         kind = ARCHITECTURES[_configuration(folder)[0]]
@@ -130,4 +135,4 @@ def load_network(folder: Path) -> nn.Module:
     strange = sorted({*loaded[1]["missing_keys"], *loaded[1]["unexpected_keys"]})
     if strange:
         raise ModelError(f"the weights of {kind.__name__} in {folder}", f"missing or unknown {strange[0]}", fix)
-    return network.eval().requires_grad_(False)
+    return network.eval().requires_grad_(False).to(device)

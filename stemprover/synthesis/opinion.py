@@ -24,7 +24,7 @@ __all__ = ["OPINIONS", "Heard", "Judge", "SecondOpinion", "has_opinion"]
 _INSTRUMENTAL = "instrumental"
 _VOCALS = "vocals"
 OPINIONS = ("drums", "bass", _VOCALS, _INSTRUMENTAL, *sorted(DRUM_PARTS))
-"""Classes that there are opinions on. The rest of a song is not among them: small networks hear hardly any of it."""
+"""Classes that there are opinions on. The rest of a song is not among them: opinions on it brought nothing."""
 
 
 def has_opinion(stem_class: str, beside: Collection[str]) -> bool:

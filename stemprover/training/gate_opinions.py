@@ -1,4 +1,4 @@
-"""Second opinions for their gate to learn from: separators that never heard a pair's music take it apart once more.
+"""Second opinions for gates to learn from: separators that never heard a pair's music take it apart once more.
 
 Detection and the plan take part as in a repair, so that changes are where they are in use; the base does not.
 """
@@ -77,7 +77,7 @@ class Opinions:
         judge = self._judge(pair)
         assert judge is not None  # or it would not fit
         device = self._enhancer.models.device
-        network = load_network(judge.folder).to(device)
+        network = load_network(judge.folder, device)
         opinion = SecondOpinion({judge.stems: Judge(network, constant_gate(1.0))})
         stages = Stages(
             restore=lambda condition, _scales, _seeds: condition.image.squeeze(1),

@@ -53,7 +53,7 @@ class Recipe:
     early : float
         Share of the steps after which the weights are also saved, in ``out/early``; 0 for never.
     workers : int
-        Processes that draw batches ahead of the training: a GPU else waits for its data. 0 draws them in between.
+        Processes that draw batches ahead of the training: otherwise a GPU waits for its data. 0 draws them in between.
     """
 
     steps: int

@@ -11,25 +11,46 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from stemprover.errors import StemProverError, TrainingError
+
 __all__ = ["any_of", "in_order", "on_device", "share_gradients"]
 
 _Batch = TypeVar("_Batch")
 
 
-class _Numbered(Dataset[_Batch], Generic[_Batch]):
+class _Numbered(Dataset[_Batch | StemProverError], Generic[_Batch]):
     """Batches by number."""
 
     def __init__(self, batch: Callable[[int], _Batch]) -> None:
         self._batch = batch
 
-    def __getitem__(self, number: int) -> _Batch:
-        return self._batch(number)
+    def __getitem__(self, number: int) -> _Batch | StemProverError:
+        try:
+            return self._batch(number)
+        except StemProverError as error:  # raised in a worker, it would come back as a RuntimeError
+            return error
 
 
 def in_order(batch: Callable[[int], _Batch], numbers: Sequence[int], workers: int) -> Iterator[_Batch]:
-    """Draw batches by number one after the other, ahead of their use in ``workers`` processes; 0 draws them here."""
-    own = torch.Generator()  # or asking for batches would move the training's own chance on
-    return iter(DataLoader(_Numbered(batch), batch_size=None, sampler=numbers, num_workers=workers, generator=own))
+    """Draw batches by number one after the other, ahead of their use in ``workers`` processes; 0 draws them here.
+
+    Raises
+    ------
+    TrainingError
+        If a worker was ended from outside. Errors of this tree are raised as ``batch`` raised them.
+    """
+    own = torch.Generator()  # else asking for batches would change the training's random state
+    loader = DataLoader(_Numbered(batch), batch_size=None, sampler=numbers, num_workers=workers, generator=own)
+    try:
+        for drawn in loader:
+            if isinstance(drawn, StemProverError):
+                raise drawn
+            yield drawn
+    except RuntimeError as error:
+        if "exited unexpectedly" not in str(error):
+            raise
+        fix = "take fewer --workers, or give them more memory and shared memory"
+        raise TrainingError(f"{workers} processes that draw batches", str(error), fix) from error
 
 
 def on_device(batch: _Batch, device: torch.device) -> _Batch:

@@ -1,7 +1,8 @@
 """Put trained weights in their places, with a card that says where they come from.
 
     python -m stemprover.training.release --base runs/base --vocoder runs/vocoder --gate runs/gate \
-        --separator runs/light --adapters runs/lora --figures docs/benchmarks/adapters.json
+        --separator runs/light --opinion-gate runs/opinion_gate --opinion-kit runs/kit_judge \
+        --opinion-kit-gate runs/opinion_kit_gate --adapters runs/lora --figures docs/benchmarks/adapters.json
 """
 
 from __future__ import annotations
@@ -112,8 +113,8 @@ def _card(rows: Mapping[str, Sequence[str]]) -> str:
         "`gain_db` is SDR gain with a floor 30 dB below the stem, `si_gain_db` that of 1 + SI-SDR (of the second",
         "opinions' gates: of SI-SDR from -20 dB upwards); `harmed` is the share of segments made worse by more than",
         "0.1 dB; `image_change` the relative change of the band-magnitude error. Of the gates, `half_` and `whole_`",
-        "are figures of applying half and all of every repair instead; their `harmed` counts SI-SDR. Of the separators,",
-        "`sdr_db_...` is the SDR of their stems on random mixtures.",
+        "are figures of applying half and all of every repair instead; their `harmed` counts SI-SDR. Of the",
+        "separators, `sdr_db_...` is the SDR of their stems on random mixtures.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -124,7 +124,7 @@ def train_lora(
     facts = {
         "artifact": artifact,
         "base_sha256": identity,
-        "recipe": json.dumps(dataclasses.asdict(numbers)),
+        "recipe": json.dumps({name: each for name, each in dataclasses.asdict(numbers).items() if name != "workers"}),
     }
     task = RestorationTask(model, artifact, lambda folder: save_adapter(model, folder, "new", facts))
     return fit(task, *_batches(pairs, numbers, artifact), numbers, out, log)
