@@ -44,7 +44,6 @@ that it would help, and `light`, which gives the second opinions, has nothing to
 [Quality](benchmarks/quality.md) says for which stems it does more."""
 
 
-
 def commands(page: Path = PAGE) -> list[list[str]]:
     """Return the page's commands, without the word ``stemprover``."""
     lines = page.read_text(encoding="utf-8").splitlines()
