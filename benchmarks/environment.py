@@ -15,6 +15,7 @@ import stemprover
 from stemprover.models import EMBEDDED_GATE, EMBEDDED_JUDGES, EMBEDDED_VOCODER
 from stemprover.plugins import base_identity, folder_sha256, installed
 from stemprover.restoration.weights import EMBEDDED_BASE
+from stemprover.separation.embedded import EMBEDDED_SEPARATOR
 
 __all__ = ["ROOT", "describe", "environment", "today", "weights_of"]
 
@@ -36,7 +37,7 @@ def weights_of(base: str | None = None) -> dict[str, str]:
     """Return SHA-256 (first 16 digits) of the embedded weights, and of every usable adapter and detector's files."""
     folder = Path(base) if base else EMBEDDED_BASE
     found = {"base": folder_sha256(folder) if folder.is_dir() else base_identity().sha256}
-    embedded = {"vocoder": EMBEDDED_VOCODER, "gate": EMBEDDED_GATE}
+    embedded = {"vocoder": EMBEDDED_VOCODER, "gate": EMBEDDED_GATE, "light": EMBEDDED_SEPARATOR}
     embedded |= {folder.name.replace("_", " "): folder for judge in EMBEDDED_JUDGES.values() for folder in judge}
     for name, folder in embedded.items():
         found[name] = folder_sha256(folder) if folder.is_dir() else ""

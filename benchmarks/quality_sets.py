@@ -102,7 +102,7 @@ def _light_item(stems: Stems, mixture: np.ndarray) -> Item:
     parts = EmbeddedSeparator().separate(torch.from_numpy(mixture).float())
     references = {name: stems.get(name, np.zeros_like(mixture)) for name in parts}
     estimates = {name: audio.double().numpy() for name, audio in parts.items()}
-    return Item(SONG, _TEST_SONG, "light, embedded", "no", references, estimates, mixture)
+    return Item(SONG, _TEST_SONG, "light, embedded", "yes, other songs", references, estimates, mixture)
 
 
 def _published_items(halves: Stems, mixture: np.ndarray) -> Iterator[Item]:

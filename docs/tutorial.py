@@ -40,7 +40,7 @@ _LITTLE_DB = 0.1
 _LITTLE = """
 
 That is next to nothing, up or down, and no ear hears it: on such stems the repair holds back wherever it cannot tell
-that it would help, and `light`, which gives the second opinions, has nothing to add to its own stems.
+that it would help, and leaves the rest about as it is.
 [Quality](benchmarks/quality.md) says for which stems it does more."""
 
 

@@ -23,7 +23,6 @@ from stemprover.plugins import (
     require_usable,
 )
 from stemprover.routing import GENERIC
-from stemprover.separation.embedded import EMBEDDED_SEPARATOR
 from stemprover.separation.layout import KIT_STEMS, STEMS
 from stemprover.synthesis.base import Vocoder, VocoderInput
 
@@ -45,7 +44,7 @@ __all__ = [
 _WEIGHTS = Path(__file__).parent / "weights"
 EMBEDDED_VOCODER, EMBEDDED_GATE = _WEIGHTS / "vocoder", _WEIGHTS / "gate"
 EMBEDDED_JUDGES: Mapping[tuple[str, ...], tuple[Path, Path]] = {
-    STEMS: (EMBEDDED_SEPARATOR, _WEIGHTS / "opinion_gate"),
+    STEMS: (_WEIGHTS / "opinion", _WEIGHTS / "opinion_gate"),
     KIT_STEMS: (_WEIGHTS / "opinion_kit", _WEIGHTS / "opinion_kit_gate"),
 }
 """Separator and gate of second opinions, by what the separator takes apart."""

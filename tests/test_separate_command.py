@@ -66,16 +66,6 @@ def test_clean_separates_repairs_and_reports(tmp_path: Path, capsys: pytest.Capt
     assert all(changed)
 
 
-def test_the_hosts_own_stems_get_no_opinion_of_the_same_separator(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    mix = cut(tmp_path / "groove.flac", 1.0)
-    for separator, asked in (("light", False), ("hpss", True)):
-        arguments = ("-o", str(tmp_path / separator), "--separator", separator, "--quality", "fast", "--json")
-        code, out, _ = run(capsys, "clean", str(mix), *arguments)
-        assert (code, {json.loads(line)["settings"]["second_opinion"] for line in out.splitlines()}) == (0, {asked})
-
-
 class Moody(Shares):
     """Cannot stand some songs."""
 

@@ -130,7 +130,7 @@ def test_weights_come_back_from_disk(runs: Path):
 
 
 def test_a_network_is_loaded_once_for_each_device(runs: Path, tmp_path: Path):
-    """Light and second opinions share one: neither may move it away from under the other."""
+    """Separators and second opinions may share one: neither moves it away from under the other."""
     folder = shutil.copytree(runs / "mask-unet" / "final", tmp_path / "first")
     asked_first_in_inference_mode = shutil.copytree(folder, tmp_path / "second")
     network, elsewhere = load_network(folder), load_network(folder, torch.device("meta"))

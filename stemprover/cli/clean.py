@@ -86,7 +86,6 @@ def clean(
     from stemprover.cli.progress import ProgressDisplay
     from stemprover.enhance import Enhancer, Settings
     from stemprover.separation.choose import choose_separator
-    from stemprover.separation.embedded import EmbeddedSeparator
 
     chosen, enhancer = choose_separator(separator), Enhancer.from_pretrained(device=device, dtype=dtype)
     settings = Settings(
@@ -96,7 +95,7 @@ def clean(
         seed=seed,
         generic=generic,
         mixture_consistent=mixture_consistent,
-        second_opinion=second_opinion and not isinstance(chosen, EmbeddedSeparator),  # or it would hear itself
+        second_opinion=second_opinion,
     )
     separation = Separation(chosen, enhancer.models.device, song_keeping(resume, overwrite))
     cleaning = Cleaning(separation, enhancer, settings)

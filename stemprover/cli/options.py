@@ -126,7 +126,7 @@ def second_opinion_option(command: _Command) -> _Command:
         "--second-opinion/--no-second-opinion",
         default=True,
         show_default=True,
-        help="With siblings or a mixture: ask a small separator too (clean: unless that made the stems).",
+        help="With siblings or a mixture: ask a small separator too.",
     )(command)
 
 

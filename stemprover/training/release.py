@@ -1,8 +1,9 @@
 """Put trained weights in their places, with a card that says where they come from.
 
     python -m stemprover.training.release --base runs/base --vocoder runs/vocoder --gate runs/gate \
-        --separator runs/light --opinion-gate runs/opinion_gate --opinion-kit runs/kit_judge \
-        --opinion-kit-gate runs/opinion_kit_gate --adapters runs/lora --figures docs/benchmarks/adapters.json
+        --separator runs/light --opinion runs/judge --opinion-gate runs/opinion_gate \
+        --opinion-kit runs/kit_judge --opinion-kit-gate runs/opinion_kit_gate \
+        --adapters runs/lora --figures docs/benchmarks/adapters.json
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ __all__ = ["release_adapter", "release_models"]
 
 _ROOT = Path(__file__).parent.parent
 _PLUGINS = _ROOT.parent / "plugins"
-_MODELS = ("base", "vocoder", "gate", "separator", "opinion_gate", "opinion_kit", "opinion_kit_gate")
+_MODELS = ("base", "vocoder", "gate", "separator", "opinion", "opinion_gate", "opinion_kit", "opinion_kit_gate")
 
 
 def release_models(runs: Mapping[str, Path], weights: Path = _ROOT / "weights") -> None:
@@ -98,8 +99,8 @@ def _card(rows: Mapping[str, Sequence[str]]) -> str:
         "# Embedded weights",
         "",
         "The base (UNet, ControlNet, conditioner; a diffusers folder), the shared vocoder, the gate that says how much",
-        "of their repairs to apply, the light separator (a TFC-TDF U-Net), which gives second opinions on the stems of",
-        "songs, a mask U-Net that gives them on the pieces of drum kits, and a gate for each of the two; all but the",
+        "of their repairs to apply, the light separator (a mask U-Net), the networks of second opinions on songs (a",
+        "TFC-TDF U-Net) and on the pieces of drum kits (a mask U-Net), and a gate for each of the two; all but the",
         "gates in half precision. Trained with the recipes in `stemprover/training/recipes` on material described in",
         "`docs/training.md`; all but the separators on pairs made by `stemprover data pairs`. Licence: Apache-2.0.",
         "",
