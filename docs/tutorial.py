@@ -39,9 +39,9 @@ Here the repair did more harm than good: the weights are not good enough for ste
 _LITTLE_DB = 0.1
 _LITTLE = """
 
-That is next to nothing, up or down, and no ear hears it: on such stems the repair holds back wherever it cannot tell
-that it would help, and leaves the rest about as it is.
-[Quality](benchmarks/quality.md) says for which stems it does more."""
+That is next to nothing, and no ear hears it: on stems as poor as these the repair holds back wherever it cannot tell
+that it would help, and leaves the rest about as it is. [Quality](benchmarks/quality.md) says for which stems it does
+more."""
 
 
 def commands(page: Path = PAGE) -> list[list[str]]:
@@ -154,7 +154,7 @@ def _table(measured: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
 
 def _verdict(gain_db: float) -> str:
     """What to say below the table about the mean gain of SI-SDR."""
-    if gain_db <= -_LITTLE_DB:
+    if gain_db <= 0.0:
         return _WORSE
     return _LITTLE if gain_db < _LITTLE_DB else ""
 

@@ -87,7 +87,6 @@ def clean(
     from stemprover.enhance import Enhancer, Settings
     from stemprover.separation.choose import choose_separator
 
-    chosen, enhancer = choose_separator(separator), Enhancer.from_pretrained(device=device, dtype=dtype)
     settings = Settings(
         auto_detect=True,
         quality=quality,
@@ -97,6 +96,7 @@ def clean(
         mixture_consistent=mixture_consistent,
         second_opinion=second_opinion,
     )
+    chosen, enhancer = choose_separator(separator), Enhancer.from_pretrained(device=device, dtype=dtype)
     separation = Separation(chosen, enhancer.models.device, song_keeping(resume, overwrite))
     cleaning = Cleaning(separation, enhancer, settings)
     found = find_songs(songs, output)

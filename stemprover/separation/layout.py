@@ -8,7 +8,7 @@ from torch import Tensor
 from stemprover.spectral.spec import SpectralSpec
 from stemprover.spectral.stft import istft, stft
 
-__all__ = ["KIT_STEMS", "STEMS", "apply_masks", "normalise", "spectrum_of"]
+__all__ = ["KIT_STEMS", "STEMS", "apply_logits", "apply_masks", "normalise", "spectrum_of"]
 
 STEMS = ("drums", "bass", "other", "vocals")
 """A song's stems, in the order of a network's output."""
@@ -50,3 +50,12 @@ def apply_masks(masks: Tensor, spectrum: Tensor, samples: int, spec: SpectralSpe
         # Real times complex would first widen the masks to complex numbers.
         masked = masks.float()[..., None] * torch.view_as_real(spectrum)[:, None]
         return istft(torch.view_as_complex(masked), samples, spec)
+
+
+def apply_logits(logits: Tensor, spectrum: Tensor, samples: int, spec: SpectralSpec) -> Tensor:
+    """Apply masks between 0 and 1 whose logits leave out the highest bin, which shares its neighbour's mask.
+
+    Logits are ``[batch, stems, 2, n_bins - 1, frames]``, an even number of bins; see :func:`apply_masks`.
+    """
+    masks = torch.sigmoid(logits.float())
+    return apply_masks(torch.cat([masks, masks[..., -1:, :]], dim=-2), spectrum, samples, spec)

@@ -12,7 +12,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from einops import rearrange
 from torch import Tensor, nn
 
-from stemprover.separation.layout import STEMS, apply_masks, spectrum_of
+from stemprover.separation.layout import STEMS, apply_logits, spectrum_of
 from stemprover.spectral.spec import SpectralSpec
 
 __all__ = ["MaskUNet"]
@@ -68,9 +68,7 @@ class MaskUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def forward(self, audio: Tensor) -> Tensor:
         """Separate ``[batch, 2, samples]`` into ``[batch, stems, 2, samples]``."""
         spectrum, image = spectrum_of(audio, self.spec)
-        masks = torch.sigmoid(self._logits(image[:, :, :-1]).float())
-        masks = torch.cat([masks, masks[..., -1:, :]], dim=-2)  # the highest bin shares its neighbour's
-        return apply_masks(masks, spectrum, audio.shape[-1], self.spec)
+        return apply_logits(self._logits(image[:, :, :-1]), spectrum, audio.shape[-1], self.spec)
 
     def _logits(self, image: Tensor) -> Tensor:
         """``[batch, 2, bins, frames] -> [batch, stems, 2, bins, frames]``."""

@@ -15,7 +15,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from einops import rearrange
 from torch import Tensor, nn
 
-from stemprover.separation.layout import STEMS, apply_masks, spectrum_of
+from stemprover.separation.layout import STEMS, apply_logits, spectrum_of
 from stemprover.spectral.spec import SpectralSpec
 
 __all__ = ["TfcTdfUNet"]
@@ -98,9 +98,7 @@ class TfcTdfUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """Separate ``[batch, 2, samples]`` into ``[batch, stems, 2, samples]``."""
         left, right = audio[:, :1], audio[:, 1:]
         spectrum, image = spectrum_of(torch.cat([audio, (left + right) / 2, (left - right) / 2], 1), self.spec)
-        masks = torch.sigmoid(self._logits(image[:, :, :-1]).float())
-        masks = torch.cat([masks, masks[..., -1:, :]], dim=-2)  # the highest bin shares its neighbour's
-        return apply_masks(masks, spectrum[:, :2], audio.shape[-1], self.spec)
+        return apply_logits(self._logits(image[:, :, :-1]), spectrum[:, :2], audio.shape[-1], self.spec)
 
     def _logits(self, image: Tensor) -> Tensor:
         """``[batch, 4, bins, frames] -> [batch, stems, 2, bins, frames]``."""

@@ -179,8 +179,7 @@ class _Run(Generic[_Batch]):
         """Steps from ``start`` on with their batches; each process draws others."""
         steps = range(start, self.recipe.steps)
         draws = [self._draw(step) for step in steps]
-        workers = min(self.recipe.workers, len(draws))
-        return zip(steps, in_order(batches.batch, draws, workers), strict=True)
+        return zip(steps, in_order(batches.batch, draws, self.recipe.workers), strict=True)
 
     def _draw(self, step: int) -> int:
         processes: int = self.accelerator.num_processes
