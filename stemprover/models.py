@@ -47,7 +47,7 @@ EMBEDDED_JUDGES: Mapping[tuple[str, ...], tuple[Path, Path]] = {
     STEMS: (_WEIGHTS / "opinion", _WEIGHTS / "opinion_gate"),
     KIT_STEMS: (_WEIGHTS / "opinion_kit", _WEIGHTS / "opinion_kit_gate"),
 }
-"""Separator and gate of second opinions, by what the separator takes apart."""
+"""Network and gate of second opinions, by the classes that the network knows."""
 _LOADING = threading.RLock()
 """Loading swaps parts of torch for the whole process, so that only one thread may do it; running needs no lock."""
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -191,13 +191,14 @@ class Models:
         return self._gate
 
     def load_opinion(self) -> SecondOpinion:
-        """Return the separators that give second opinions with their gates, loaded on first use.
+        """Return the networks that give second opinions with their gates, loaded on first use.
 
         Raises
         ------
         ModelError
             If one of them is missing or of another version.
         """
+        from stemprover.separation.refiner import listener
         from stemprover.separation.trained import load_network
         from stemprover.synthesis.gate import load_gate
         from stemprover.synthesis.opinion import Judge, SecondOpinion
@@ -205,7 +206,7 @@ class Models:
         with _LOADING, torch.inference_mode(False):
             if self._opinion is None:
                 judges = {
-                    stems: Judge(load_network(network, self.device), load_gate(gate).to(self.device))
+                    stems: Judge(listener(load_network(network, self.device)), load_gate(gate).to(self.device))
                     for stems, (network, gate) in EMBEDDED_JUDGES.items()
                 }
                 self._opinion = SecondOpinion(judges)

@@ -199,8 +199,9 @@ class Renderer:
         beside = [window.siblings for window in windows if window.siblings is not None]
         if len(beside) < len(windows):
             return None
-        mixtures = torch.stack([window.view + audio for window, audio in zip(windows, beside, strict=True)])
-        return opinion.of(mixtures[:, :channels].to(self.stages.device), self.stem.stem_class)
+        stems = torch.stack([window.view[:channels] for window in windows]).to(self.stages.device)
+        siblings = torch.stack([audio[:channels] for audio in beside]).to(self.stages.device)
+        return opinion.of(stems, stems + siblings, self.stem.stem_class)
 
     def _maps(self, windows: Sequence[Window], value: Callable[[Window, PlanItem], float]) -> Tensor:
         maps = torch.stack([region_map(window.regions(value), FRAMES) for window in windows])

@@ -131,7 +131,7 @@ def vocoder(pairs: Path, out: Path, recipe: Path | None, name: str, base: Path |
 @_shared
 @click.option("--count", type=click.IntRange(1), default=1800, show_default=True, help="Training pairs to repair.")
 @click.option("--harm", type=float, default=28.0, show_default=True, help="Cost in dB of making a segment worse.")
-@click.option("--opinions", type=_folder, help="Train it on second opinions by these separators instead of repairs.")
+@click.option("--opinions", type=_folder, help="Train it on second opinions by these networks instead of repairs.")
 @click.option(
     "--doubt",
     type=click.FloatRange(0.0),
@@ -171,6 +171,18 @@ def separator(
     stems = KIT_STEMS if kit else STEMS
     with _training("separator", recipe) as run:
         run.wrote(train_separator(architecture, data, out, without, cache, run.recipe, run.log, run.numbers, stems))
+
+
+@train.command()
+@_shared
+@click.option("--start", type=_folder, required=True, help="Begin as this tfc-tdf separator, or refiner.")
+@click.option("--without", multiple=True, metavar="NAME", help="Leave out pairs with this music (or `*` pattern).")
+def refiner(pairs: Path, out: Path, recipe: Path | None, start: Path, without: tuple[str, ...]) -> None:
+    """Train a network that hears a stem beside its mixture, for second opinions."""
+    from stemprover.training.runs import train_refiner
+
+    with _training("refiner", recipe) as run:
+        run.wrote(train_refiner(pairs, out, start, without, run.recipe, run.log, run.numbers))
 
 
 @train.command()

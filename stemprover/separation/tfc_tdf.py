@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from stemprover.separation.layout import STEMS, apply_logits, spectrum_of
 from stemprover.spectral.spec import SpectralSpec
 
-__all__ = ["TfcTdfUNet"]
+__all__ = ["BINS", "TfcTdfUNet"]
 
-_BINS = 8  # of a patch; with frames twice as long as usual there is no need to take several together
+BINS = 8  # of a patch; with frames twice as long as usual there is no need to take several together
 _NARROW = 8  # the dense layers pass through an eighth of the frequencies
 
 
@@ -83,15 +83,15 @@ class TfcTdfUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         super().__init__()
         self.stems = tuple(stems)
         self.spec = SpectralSpec(n_fft=n_fft, hop=hop)
-        rows = [n_fft // 2 // _BINS >> level for level in range(len(channels))]
+        rows = [n_fft // 2 // BINS >> level for level in range(len(channels))]
         pairs = list(itertools.pairwise(channels))
-        self.embed = nn.Conv2d(4 * _BINS, channels[0], 1)
+        self.embed = nn.Conv2d(4 * BINS, channels[0], 1)
         self.place = nn.Parameter(torch.zeros(1, channels[0], rows[0], 1))  # what is usual at this frequency
         self.down = nn.ModuleList(_Block(*level) for level in zip(channels, rows, strict=True))
         self.smaller = nn.ModuleList(nn.Conv2d(fine, coarse, 2, 2) for fine, coarse in pairs)
         self.larger = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, 2, 2) for fine, coarse in pairs)
         self.up = nn.ModuleList(_Block(*level) for level in zip(channels[:-1], rows[:-1], strict=True))
-        self.head = nn.Conv2d(channels[0], len(self.stems) * 2 * _BINS, 1)
+        self.head = nn.Conv2d(channels[0], len(self.stems) * 2 * BINS, 1)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, audio: Tensor) -> Tensor:
@@ -102,10 +102,17 @@ class TfcTdfUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def _logits(self, image: Tensor) -> Tensor:
         """``[batch, 4, bins, frames] -> [batch, stems, 2, bins, frames]``."""
-        frames = image.shape[-1]
-        image = nn.functional.pad(image, (0, -frames % (1 << len(self.smaller))))
-        patches = rearrange(image, "b c (f p) t -> b (c p) f t", p=_BINS)
-        hidden = self.embed(patches.contiguous(memory_format=torch.channels_last)) + self.place
+        return self._per_bin(self.head, self._through(self.embed(self._patches(image))))[..., : image.shape[-1]]
+
+    def _patches(self, image: Tensor) -> Tensor:
+        """``[batch, 4, bins, frames] -> [batch, 4 * BINS, bins / BINS, frames]``, as many frames as fit."""
+        image = nn.functional.pad(image, (0, -image.shape[-1] % (1 << len(self.smaller))))
+        patches: Tensor = rearrange(image, "b c (f p) t -> b (c p) f t", p=BINS)
+        return patches.contiguous(memory_format=torch.channels_last)
+
+    def _through(self, hidden: Tensor) -> Tensor:
+        """The U-Net itself, ``[batch, channels[0], rows[0], frames]``, same shape."""
+        hidden = hidden + self.place
         skips: list[Tensor] = []
         for block, smaller in zip(self.down[:-1], self.smaller, strict=True):
             skips.append(block(hidden))
@@ -113,5 +120,9 @@ class TfcTdfUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         hidden = self.down[-1](hidden)
         for block, larger, skip in zip(reversed(self.up), reversed(self.larger), reversed(skips), strict=True):
             hidden = block(larger(hidden) + skip)
-        masks: Tensor = rearrange(self.head(hidden), "b (s c p) f t -> b s c (f p) t", s=len(self.stems), c=2, p=_BINS)
-        return masks[..., :frames]
+        return hidden
+
+    def _per_bin(self, head: nn.Module, hidden: Tensor) -> Tensor:
+        """What a head says of every bin, ``[batch, stems, 2, bins, frames]``."""
+        said: Tensor = rearrange(head(hidden), "b (s c p) f t -> b s c (f p) t", s=len(self.stems), c=2, p=BINS)
+        return said

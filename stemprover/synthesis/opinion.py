@@ -1,4 +1,4 @@
-"""A second opinion: a small separator takes the mixture apart once more, and a gate says where to believe it.
+"""A second opinion: a network hears the mixture once more, and a gate says where to believe it.
 
 Two separators that learned apart make errors of their own, so that a poor stem and another one's idea of it together
 are nearer to the truth than either. A stem by a better separator gains nothing by it; the gate learned to tell by the
@@ -34,17 +34,17 @@ def has_opinion(stem_class: str, beside: Collection[str]) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Judge:
-    """A separator, and the gate that says how much of what it would change is applied.
+    """A network, and the gate that says how much of what it would change is applied.
 
     Attributes
     ----------
-    separate : callable
-        Mixtures ``[batch, 2, samples]`` to stems ``[batch, stems, 2, samples]``.
+    hear : callable
+        Stems ``[batch, 2, samples]``, their mixtures and the number of their class, to the stems as it hears them.
     gate : callable
         See :data:`~stemprover.synthesis.gate.Gate`.
     """
 
-    separate: Callable[[Tensor], Tensor]
+    hear: Callable[[Tensor, Tensor, int], Tensor]
     gate: Gate
 
 
@@ -65,16 +65,16 @@ class Heard(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class SecondOpinion:
-    """Judges by the classes of the stems that they separate."""
+    """Judges by the classes of the stems that they know."""
 
     judges: Mapping[tuple[str, ...], Judge]
 
-    def of(self, mixture: Tensor, stem_class: str) -> Heard | None:
-        """Return a class as the judge that knows it hears it.
+    def of(self, stem: Tensor, mixture: Tensor, stem_class: str) -> Heard | None:
+        """Return a stem as the judge that knows its class hears it.
 
         Parameters
         ----------
-        mixture : Tensor
+        stem, mixture : Tensor
             Audio of one or two channels, shape ``[batch, channels, samples]``.
         stem_class : str
             One of ``OPINIONS``; the instrumental is the mixture without vocals.
@@ -89,7 +89,10 @@ class SecondOpinion:
         stems = next((stems for stems in self.judges if wanted in stems), None)
         if stem_class not in OPINIONS or stems is None or channels > 2:
             return None
-        stereo, judge = mixture.expand(-1, 2, -1), self.judges[stems]
-        found = judge.separate(stereo)[:, stems.index(wanted)]
-        heard = stereo - found if stem_class == _INSTRUMENTAL else found
+        whole, judge = mixture.expand(-1, 2, -1), self.judges[stems]
+        own = stem.expand(-1, 2, -1)
+        if stem_class == _INSTRUMENTAL:  # it is known by the voice that it lacks
+            heard = whole - judge.hear(whole - own, whole, stems.index(wanted))
+        else:
+            heard = judge.hear(own, whole, stems.index(wanted))
         return Heard(stft(torch.flatten(heard[:, :channels], 0, 1)), judge.gate)

@@ -1,4 +1,4 @@
-"""Second opinions for gates to learn from: separators that never heard a pair's music take it apart once more.
+"""Second opinions for gates to learn from, by networks that never heard a pair's music.
 
 Detection and the plan take part as in a repair, so that changes are where they are in use; the base does not.
 """
@@ -16,6 +16,7 @@ from stemprover.plugins import folder_sha256
 from stemprover.progress import Silent
 from stemprover.render import Renderer, Stages
 from stemprover.separation.layout import KIT_STEMS, STEMS
+from stemprover.separation.refiner import listener
 from stemprover.separation.trained import TrainedSeparator, load_network
 from stemprover.stems import Stem, StemSet
 from stemprover.synthesis.gate import constant_gate
@@ -78,7 +79,7 @@ class Opinions:
         assert judge is not None  # or it would not fit
         device = self._enhancer.models.device
         network = load_network(judge.folder, device)
-        opinion = SecondOpinion({judge.stems: Judge(network, constant_gate(1.0))})
+        opinion = SecondOpinion({judge.stems: Judge(listener(network), constant_gate(1.0))})
         stages = Stages(
             restore=lambda condition, _scales, _seeds: condition.image.squeeze(1),
             synthesise=lambda request: request.spectrum,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from stemprover.separation.layout import KIT_STEMS, STEMS
 from stemprover.spectral.spec import SPEC
 from stemprover.training.variation import AS_IT_IS, draw_variation
 
-__all__ = ["Mixes", "RandomMixes", "material", "without"]
+__all__ = ["Mixes", "RandomMixes", "is_any_of", "material", "without"]
 
 SECONDS = 3.0
 _RENDERED = 48  # synthesised stems per class; rendering one takes longer than a share of a training step
@@ -50,6 +50,11 @@ def material(library: Library) -> tuple[str, ...]:
     return tuple(sorted({*library.songs, *(kit.name for kit in library.kits), *(solo.name for solo in library.solos)}))
 
 
+def is_any_of(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a song, kit or solo has a name that fits one of these patterns (``*`` and ``?``)."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
 def without(library: Library, patterns: Sequence[str]) -> Library:
     """Leave songs, kits and solo recordings out by name or pattern (``*`` and ``?``).
 
@@ -62,7 +67,7 @@ def without(library: Library, patterns: Sequence[str]) -> Library:
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
             raise TrainingError(f"a song, kit or solo out of {', '.join(names)}", pattern, "correct --without")
-    kept = {name for name in names if not any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)}
+    kept = {name for name in names if not is_any_of(name, patterns)}
     songs = {name: tracks for name, tracks in library.songs.items() if name in kept}
     kits = tuple(kit for kit in library.kits if kit.name in kept)
     return dataclasses.replace(library, songs=songs, kits=kits, solos=tuple(s for s in library.solos if s.name in kept))

@@ -1,4 +1,4 @@
-"""One function per training: ``stemprover train base|controlnet|lora|vocoder|gate|separator``."""
+"""One function per training: ``stemprover train base|controlnet|lora|vocoder|gate|separator|refiner``."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from torch import nn
 from stemprover.data.library import open_libraries
 from stemprover.data.pairs import read_manifest
 from stemprover.enhance import Enhancer
-from stemprover.errors import OptionError
+from stemprover.errors import OptionError, TrainingError
 from stemprover.plugins import base_identity
 from stemprover.restoration.lora import default_targets, inject, learn_only, load_adapter, save_adapter
 from stemprover.restoration.model import RestorationModel
 from stemprover.restoration.weights import forget_origin, load_base, save_base
 from stemprover.separation.layout import STEMS
-from stemprover.separation.trained import ARCHITECTURES, find_separators
+from stemprover.separation.refiner import Refiner
+from stemprover.separation.tfc_tdf import TfcTdfUNet
+from stemprover.separation.trained import ARCHITECTURES, find_separators, load_network
 from stemprover.synthesis.embedded import EmbeddedVocoder
 from stemprover.synthesis.gate import DOUBT, RepairGate
 from stemprover.training.dataset import PairBatches
@@ -31,7 +33,8 @@ from stemprover.training.gate_kept import make_outcomes
 from stemprover.training.gate_opinions import Opinions
 from stemprover.training.gate_repairs import Repairs
 from stemprover.training.loop import Log, Recipe, fit, read_recipe
-from stemprover.training.mixes import RandomMixes, material, without
+from stemprover.training.mixes import RandomMixes, is_any_of, material, without
+from stemprover.training.refining import RefiningTask, StereoPairs
 from stemprover.training.restoration import RestorationTask, new_model
 from stemprover.training.separation import SeparationTask
 from stemprover.training.vocoder import VocoderTask
@@ -43,12 +46,13 @@ __all__ = [
     "train_controlnet",
     "train_gate",
     "train_lora",
+    "train_refiner",
     "train_separator",
     "train_vocoder",
 ]
 
 RECIPES = Path(__file__).parent / "recipes"
-_VARIED = 0.8
+_VARIED, _ALONE = 0.8, 0.35
 
 
 def _batches(pairs: Path, recipe: Recipe, artifact: str | None = None) -> tuple[PairBatches, PairBatches]:
@@ -158,12 +162,12 @@ def train_gate(
 ) -> Path:  # fmt: skip
     """Train the gate on repairs of ``count`` training pairs by everything that is installed; returns its folder.
 
-    With ``opinions``, a folder of separators, it learns on their second opinions instead. See
+    With ``opinions``, a folder of separators or refiners, it learns on their second opinions instead. See
     :class:`~stemprover.synthesis.gate.RepairGate` for ``doubt``.
     """
     numbers = read_recipe(recipe, overrides)
     enhancer = Enhancer.from_pretrained(device="auto")
-    judged = None if opinions is None else Opinions(enhancer, find_separators(opinions))
+    judged = None if opinions is None else Opinions(enhancer, find_separators(opinions, refiners=True))
     parts = {}
     for split, size in (("train", count), ("validation", max(1, count // 4))):
         draws = draw_pairs(read_manifest(pairs, split), size, numbers.seed)
@@ -208,3 +212,37 @@ def train_separator(
     task = SeparationTask(model, material(train))
     mixes = RandomMixes(train, numbers.batch_size, numbers.seed, stems, _VARIED)
     return fit(task, mixes, RandomMixes(validation, 4, 1234, stems), numbers, out, log)
+
+
+def train_refiner(
+    pairs: Path, out: Path, start: Path, held_out: Sequence[str] = (), recipe: Path = RECIPES / "refiner.yaml",
+    log: Log | None = None, overrides: Mapping[str, Any] | None = None,
+) -> Path:  # fmt: skip
+    """Train a refiner that begins as the ``tfc-tdf`` separator, or the refiner, in ``start``; returns its folder.
+
+    Pairs with music of ``held_out`` (patterns) are left out.
+
+    Raises
+    ------
+    TrainingError
+        If ``start`` is of another architecture, or has heard what is to be left out.
+    """
+    numbers = read_recipe(recipe, overrides)
+    torch.manual_seed(numbers.seed)
+    begun = find_separators(start, refiners=True)[0]
+    network = copy.deepcopy(load_network(begun.folder)).requires_grad_(True)
+    if not isinstance(network, TfcTdfUNet):
+        raise TrainingError(
+            "a tfc-tdf separator or a refiner to begin with", begun.architecture, "name another --start"
+        )
+    model = network if isinstance(network, Refiner) else Refiner.of(network)
+    drawn = StereoPairs(
+        pairs, "train", begun.stems, numbers.batch_size, numbers.seed,
+        varied_share=_VARIED, alone_share=_ALONE, without=held_out,
+    )  # fmt: skip
+    known = sorted(name for name in begun.heard if is_any_of(name, held_out))
+    if known:
+        got = f"{begun.folder}, which heard {', '.join(known)}"
+        raise TrainingError(f"a network that never heard {', '.join(held_out)}", got, "name another --start")
+    validation = StereoPairs(pairs, "validation", begun.stems, 8, 1234, without=held_out)
+    return fit(RefiningTask(model.train(), begun.heard | drawn.sources), drawn, validation, numbers, out, log)

@@ -17,7 +17,7 @@ from stemprover.spectral.spec import SpectralSpec
 from stemprover.spectral.stft import power, stft
 from stemprover.training.mixes import Mixes
 
-__all__ = ["SeparationTask"]
+__all__ = ["SeparationTask", "compressed"]
 
 _COARSE = SpectralSpec(hop=1024)
 _TINY = 1e-6
@@ -50,7 +50,7 @@ class SeparationTask:
         with torch.autocast(mixture.device.type, enabled=False):
             ratio = _error_ratio(estimate, batch.stems, mixture)
             level = mixture.square().mean((1, 2)).sqrt()[:, None, None, None] + _TINY
-            magnitude = (_compressed(estimate / level) - _compressed(batch.stems / level)).abs().mean()
+            magnitude = (compressed(estimate / level) - compressed(batch.stems / level)).abs().mean()
         return ratio + 4.0 * magnitude, {"error_db": 10.0 * ratio.item(), "magnitude": magnitude.item()}
 
     def validate(self, batch: Mixes) -> Mapping[str, float]:
@@ -85,7 +85,7 @@ def _error_ratio(estimate: Tensor, stems: Tensor, mixture: Tensor) -> Tensor:
     return torch.log10(missed / whole + 0.01).mean()
 
 
-def _compressed(audio: Tensor) -> Tensor:
+def compressed(audio: Tensor) -> Tensor:
     """Magnitude of the sum of both channels to the power 0.3; half the hop would cost twice as much."""
     scaled = stft(audio.sum(2), _COARSE) / _COARSE.n_fft**0.5
     return (power(scaled) + 1e-5).pow(0.15)
