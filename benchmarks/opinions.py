@@ -23,7 +23,7 @@ from gate import show
 from stemprover.data.pairs import Pair, PairAudio, load, read_manifest
 from stemprover.evaluation import si_sdr
 from stemprover.separation.refiner import listener
-from stemprover.separation.trained import TrainedSeparator, find_separators, load_network
+from stemprover.separation.trained import TrainedSeparator, find_network, load_network
 from stemprover.spectral.stft import istft
 from stemprover.synthesis.gate import constant_gate
 from stemprover.synthesis.opinion import OPINIONS, Judge, SecondOpinion
@@ -32,12 +32,13 @@ SHARES = (0.5, 1.0)
 LEAST_DB, MOST_DB = -20.0, 40.0  # beyond them nobody hears a difference
 
 
-def unknown(pairs: Sequence[Pair], networks: Sequence[TrainedSeparator]) -> Iterator[Pair]:
-    """Pairs of the networks' classes with music that none of them heard."""
+def unknown(pairs: Sequence[Pair], networks: Sequence[TrainedSeparator], alone: bool) -> Iterator[Pair]:
+    """Pairs of the networks' classes with music that none of them heard; no instrumentals ``alone``, unlike voices."""
     heard = frozenset[str]().union(*(network.heard for network in networks))
-    stems = {*networks[0].stems, *(("instrumental",) if "vocals" in networks[0].stems else ())}.intersection(OPINIONS)
+    with_rest = "vocals" in networks[0].stems and not alone
+    stems = {*networks[0].stems, *(("instrumental",) if with_rest else ())}.intersection(OPINIONS)
     for pair in pairs:
-        if pair.has_siblings and pair.stem in stems and not heard.intersection((pair.song, *pair.sources)):
+        if pair.has_siblings and pair.stem in stems and not heard & pair.music:
             yield pair
 
 
@@ -77,8 +78,12 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=5)
     chosen = parser.parse_args()
-    networks = [find_separators(folder, refiners=True)[0] for folder in chosen.networks]
-    pairs = list(unknown(read_manifest(chosen.pairs, chosen.split), networks))
+    networks = [find_network(folder) for folder in chosen.networks]
+    if len({network.stems for network in networks}) > 1:
+        parser.error("name networks of songs, or networks of kits")
+    pairs = list(unknown(read_manifest(chosen.pairs, chosen.split), networks, chosen.alone))
+    if not pairs:
+        parser.error(f"no pair in {chosen.pairs} holds only music that none of them heard")
     random.Random(chosen.seed).shuffle(pairs)
     tables: dict[str, list[list[float]]] = collections.defaultdict(list)
     for pair in pairs[: chosen.count]:

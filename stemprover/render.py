@@ -52,7 +52,7 @@ class Stages:
     gate : callable
         Evidence of each repair to the share of it that each band gets, ``[batch, n_bands]``.
     opinion : SecondOpinion, optional
-        Another separator's idea of stems that did not come alone, applied to what repairs have left.
+        Another network's idea of stems that did not come alone, applied to what repairs have left.
     device : torch.device
         Where they run.
     seed : int
@@ -195,7 +195,7 @@ class Renderer:
         return torch.cat([difference, twin * difference], 1) if twin else difference
 
     def _heard(self, opinion: SecondOpinion, windows: Sequence[Window], channels: int) -> Heard | None:
-        """The stem as another separator hears it; None where the mixture is not known."""
+        """The stem as another network hears it; None where the mixture is not known."""
         beside = [window.siblings for window in windows if window.siblings is not None]
         if len(beside) < len(windows):
             return None

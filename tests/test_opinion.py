@@ -18,6 +18,7 @@ from stemprover.evaluation import si_sdr
 from stemprover.models import EMBEDDED_JUDGES, Models
 from stemprover.separation.layout import KIT_STEMS, STEMS
 from stemprover.separation.mask_unet import MaskUNet
+from stemprover.separation.refiner import Refiner
 from stemprover.separation.trained import TrainedSeparator, load_network
 from stemprover.spectral.bands import band_matrix
 from stemprover.spectral.phase import band_features
@@ -191,6 +192,27 @@ def test_gates_learn_from_what_separators_say_that_never_heard_the_music(
     after, before = (si_sdr(VOICE[:, inside], one[:, inside]) for one in (heard, POOR))
     assert gains[0].item() == pytest.approx(after - before, abs=0.5)
     assert not torch.equal(opinions(Draw(pair, quality=SPOILED)).change, outcome.change)
+
+
+def test_gates_learn_from_refiners_that_hear_the_stem_too(base: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    refiner = Refiner(n_fft=1024, hop=256, channels=(8, 8)).eval()
+    torch.nn.init.normal_(refiner.embed_stem.weight, std=0.2)
+    torch.nn.init.normal_(refiner.trust.weight, std=0.2)
+    refiner.save_pretrained(tmp_path / "refiner")
+    judge = TrainedSeparator("refiner", tmp_path / "refiner", frozenset({"known"}))
+    opinions = Opinions(tiny_enhancer(base, FlagBand()), [judge])
+    pair = pair_in(tmp_path / "pairs", sources=["another"])
+    assert opinions.fits(Draw(pair))
+    gain = opinions(Draw(pair)).gains_db(torch.ones(1, SPEC.n_bands))[1].item()
+    stem, mixture = torch.from_numpy(POOR)[None], torch.from_numpy(VOICE + DRUMS)[None]
+    with torch.no_grad():
+        heard = refiner(stem, mixture, torch.tensor([STEMS.index("vocals")]))[0].numpy()
+        other = refiner(mixture, mixture, torch.tensor([STEMS.index("vocals")]))[0].numpy()
+    inside = slice(RATE // 2, SAMPLES - RATE // 2)
+    after, beside, before = (si_sdr(VOICE[:, inside], one[:, inside]) for one in (heard, other, POOR))
+    assert gain == pytest.approx(after - before, abs=0.3)
+    assert abs(beside - after) > 1.0, "it matters that it hears the stem"
 
 
 def test_pieces_of_a_kit_are_judged_by_separators_of_kits(base: Path, judge: TrainedSeparator, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from stemprover.separation.layout import STEMS
 from stemprover.separation.mask_unet import MaskUNet
 from stemprover.separation.refiner import Refiner, listener
 from stemprover.separation.tfc_tdf import TfcTdfUNet
-from stemprover.separation.trained import TRAINED_ON, find_separators, load_network
+from stemprover.separation.trained import TRAINED_ON, find_network, find_separators, load_network
 from stemprover.training.loop import Recipe, fit
 from stemprover.training.refining import RefiningTask, Stems, StereoPairs
 
@@ -102,18 +103,27 @@ def test_it_learns_to_mend_stems_and_writes_what_it_heard(tmp_path: Path) -> Non
     with torch.no_grad():
         refined = listener(load_network(folder))(stem, mixture, STEMS.index("bass"))
     assert (refined - clean).norm() < 0.5 * (stem - clean).norm()
-    with pytest.raises(ModelError, match="expected separators, got none below"):
+    with pytest.raises(ModelError, match="expected separators, got only refiners below"):
         find_separators(folder)
+    with pytest.raises(ModelError, match="which needs nothing but a mixture, got a refiner"):
+        found.separate(mixture[0].numpy(), [])
+    find_network(folder)
+    shutil.copytree(folder, tmp_path / "early")
+    with pytest.raises(ModelError, match=r"expected one network in .*, got early, final; name one"):
+        find_network(tmp_path)
+    assert (torch.tensor([1e-40]) * 0.5).item() > 0, "denormal numbers are what they were for the rest of the process"
 
 
-def pairs_in(folder: Path, *described: tuple[str, Sequence[str]], split: str = "train") -> list[Pair]:
+def pairs_in(
+    folder: Path, *described: tuple[str, Sequence[str]], split: str = "train", song: str = "mixed"
+) -> list[Pair]:
     """Pairs of these stem classes and sources; bleed at half its level."""
     written = []
     for number, (stem, sources) in enumerate(described):
         draw = np.random.default_rng(number)
         clean, rest = (0.1 * draw.standard_normal((2, 2, SAMPLES))).astype(np.float32)
         audio = PairAudio(clean, clean + np.float32(0.5) * rest, clean + rest, {})
-        facts = {"song": "mixed", "stem": stem, "separator": "hpss", "split": split, "has_siblings": stem != "bass",
+        facts = {"song": song, "stem": stem, "separator": "hpss", "split": split, "has_siblings": stem != "bass",
                  "sdr_db": 6.0, "severity": 0.8, "sources": list(sources)}  # fmt: skip
         written.append(write_pair(folder, number + (100 if split == "validation" else 0), audio, facts))
     return written
@@ -125,7 +135,7 @@ def test_pairs_are_drawn_by_class_and_by_what_they_hold(tmp_path: Path) -> None:
     )
     whole = StereoPairs(tmp_path, "train", STEMS, 16, 0)
     assert {pair.stem for pair in whole.pairs} == {"vocals", "instrumental"}, "no piece of a kit, none without siblings"
-    assert whole.sources == {"lithium", "solo_1", "neon"}
+    assert whole.music == {"lithium", "solo_1", "neon"}
     assert {pair.stem for pair in StereoPairs(tmp_path, "train", STEMS, 1, 0, without=["solo_*"]).pairs} == {
         "instrumental"
     }
@@ -136,6 +146,24 @@ def test_pairs_are_drawn_by_class_and_by_what_they_hold(tmp_path: Path) -> None:
     assert torch.equal(drawn.audio, again.audio)
     assert drawn.audio.shape == (3, 16, 2, 3 * RATE)
     assert set(drawn.index.tolist()) == {STEMS.index("vocals")}, "of an instrumental the voice is refined"
+
+
+def test_a_song_is_heard_though_the_manifest_names_no_sources(tmp_path: Path) -> None:
+    pairs_in(tmp_path, ("vocals", []), song="lithium")
+    assert StereoPairs(tmp_path, "train", STEMS, 1, 0).music == {"lithium"}
+    with pytest.raises(TrainingError, match="got none with siblings and without lith"):
+        StereoPairs(tmp_path, "train", STEMS, 1, 0, without=["lith*"])
+    pairs_in(tmp_path / "made", ("vocals", []), song="synth")
+    assert not StereoPairs(tmp_path / "made", "train", STEMS, 1, 0).music
+
+
+def test_what_comes_alone_is_its_own_mixture_and_no_instrumental_does(tmp_path: Path) -> None:
+    pairs_in(tmp_path, ("vocals", ["lithium"]))
+    _, stem, mixture = StereoPairs(tmp_path, "train", STEMS, 8, 0, alone_share=1.0, varied_share=1.0).batch(0).audio
+    assert torch.equal(stem, mixture)
+    pairs_in(tmp_path / "rest", ("instrumental", ["lithium"]))
+    _, stem, mixture = StereoPairs(tmp_path / "rest", "train", STEMS, 8, 0, alone_share=1.0).batch(0).audio
+    assert not torch.isclose(stem, mixture).flatten(1).all(1).any()
 
 
 def test_of_an_instrumental_the_voice_is_refined(tmp_path: Path) -> None:
@@ -166,6 +194,8 @@ def test_the_command_trains_from_a_separator_and_refuses_one_that_heard_too_much
     refused = CliRunner().invoke(train, [*common, "--without", "lithium", "--out", str(tmp_path / "no")])
     assert isinstance(refused.exception, TrainingError)
     assert "which heard lithium" in str(refused.exception)
+    refused = CliRunner().invoke(train, [*common, "--without", "sodum", "--out", str(tmp_path / "no")])
+    assert "to leave out, got sodum; correct --without" in str(refused.exception)
     torch.manual_seed(0)
     MaskUNet(channels=(4, 4)).save_pretrained(tmp_path / "mask")
     (tmp_path / "mask" / TRAINED_ON).write_text('{"heard": []}')

@@ -175,8 +175,12 @@ def separator(
 
 @train.command()
 @_shared
-@click.option("--start", type=_folder, required=True, help="Begin as this tfc-tdf separator, or refiner.")
-@click.option("--without", multiple=True, metavar="NAME", help="Leave out pairs with this music (or `*` pattern).")
+@click.option(
+    "--start", type=_folder, required=True, help="Begin with the weights of this tfc-tdf separator, or refiner."
+)
+@click.option(
+    "--without", multiple=True, metavar="NAME", help="Leave out pairs with this music (or `*` pattern); repeatable."
+)
 def refiner(pairs: Path, out: Path, recipe: Path | None, start: Path, without: tuple[str, ...]) -> None:
     """Train a network that hears a stem beside its mixture, for second opinions."""
     from stemprover.training.runs import train_refiner

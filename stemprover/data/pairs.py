@@ -31,6 +31,7 @@ from stemprover.spectral.spec import SPEC
 __all__ = ["AUDIO_ROLES", "MANIFEST", "Pair", "PairAudio", "check", "load", "read_manifest", "write_pair"]
 
 MANIFEST = "manifest.jsonl"
+_NO_MUSIC = frozenset({"synth", "oneshots", "mixed"})
 AUDIO_ROLES = ("clean", "artifact", "mixture")
 SHARD = 250
 _REBUILD = "delete the line or rebuild the folder with `stemprover data pairs`"
@@ -88,6 +89,11 @@ class Pair:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sources", tuple(self.sources))  # JSON has lists
+
+    @property
+    def music(self) -> frozenset[str]:
+        """Songs, kits and solo recordings that it is known to hold."""
+        return frozenset((self.song, *self.sources)) - _NO_MUSIC
 
     def path(self, role: str) -> Path:
         """Return the file of ``clean``, ``artifact``, ``mixture`` or ``labels``."""

@@ -17,7 +17,7 @@ __all__ = ["Listener", "Refiner", "listener"]
 Listener = Callable[[Tensor, Tensor, int], Tensor]
 """Stems ``[batch, 2, samples]``, their mixtures and the number of their class, to the stems as a network hears them."""
 
-_TRUST, _KEEP = -1.5, 4.0  # logits at the beginning: a fifth of the mask's stem, nothing taken away
+_TRUST, _KEEP = -1.5, 4.0  # logits at the beginning: a fifth of what the mask leaves, and next to nothing taken away
 
 
 class Refiner(TfcTdfUNet):
@@ -25,7 +25,8 @@ class Refiner(TfcTdfUNet):
 
     It keeps a share of the stem as it came and fills up with what its own mask leaves of the mixture, each in every bin
     and channel. A separator that hears the mixture alone makes errors of its own everywhere; this one learns where the
-    stem is right already. It begins as the separator whose weights it takes (:meth:`of`).
+    stem is right already: ``(1 - trust) * keep * stem + trust * mask * mixture``. It begins with a separator's weights
+    (:meth:`of`) and returns a fifth of what that one hears, and the rest of the stem as it came.
 
     Parameters
     ----------
@@ -53,7 +54,7 @@ class Refiner(TfcTdfUNet):
 
     @classmethod
     def of(cls, separator: TfcTdfUNet) -> Refiner:
-        """Return a refiner that hears as a separator does, and has yet to learn what to make of a stem."""
+        """Return a refiner with the weights of a separator, which has yet to learn what to make of a stem."""
         own = {name: separator.config[name] for name in ("n_fft", "hop", "channels", "stems")}
         refiner: Refiner = cls(**own)
         refiner.load_state_dict({**refiner.state_dict(), **separator.state_dict()})
@@ -72,9 +73,9 @@ class Refiner(TfcTdfUNet):
             logits = self._per_bin(head, hidden)[rows, index][..., :frames]
             return with_highest_bin(torch.sigmoid(logits.float()))
 
+        trust = shares(self.trust)
+        kept, filled = (1.0 - trust) * shares(self.keep), trust * shares(self.head)
         with torch.autocast(stem.device.type, enabled=False):
-            trust = shares(self.trust)
-            kept, filled = (1.0 - trust) * shares(self.keep), trust * shares(self.head)
             return istft(kept * own[:, :2] + filled * spectrum[:, :2], stem.shape[-1], self.spec)
 
 

@@ -22,7 +22,15 @@ from stemprover.separation.spleeter import Spleeter
 from stemprover.separation.tfc_tdf import TfcTdfUNet
 from stemprover.separation.waveform_unet import WaveformUNet
 
-__all__ = ["ARCHITECTURES", "REFINER", "TRAINED_ON", "TrainedSeparator", "find_separators", "load_network"]
+__all__ = [
+    "ARCHITECTURES",
+    "REFINER",
+    "TRAINED_ON",
+    "TrainedSeparator",
+    "find_network",
+    "find_separators",
+    "load_network",
+]
 
 ARCHITECTURES: Mapping[str, type[nn.Module]] = {
     "mask-unet": MaskUNet,
@@ -38,7 +46,7 @@ TRAINED_ON = "trained_on.json"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TrainedSeparator:
-    """A separator's folder.
+    """Folder of a separator or refiner.
 
     Attributes
     ----------
@@ -47,7 +55,7 @@ class TrainedSeparator:
     folder : Path
         Holds weights, configuration and ``trained_on.json``.
     heard : frozenset of str
-        Songs and kits that it trained on.
+        Songs, kits and solo recordings that it trained on.
     stems : tuple of str
         Stem classes in the order of its output.
     """
@@ -66,6 +74,10 @@ class TrainedSeparator:
             If it trained on one of them: what it makes of known music tells nothing about unknown music.
         """
         self.require_unknown(sources)
+        if self.architecture == REFINER:
+            raise ModelError(
+                "a separator, which needs nothing but a mixture", f"a refiner in {self.folder}", "name another"
+            )
         return separate(load_network(self.folder), torch.from_numpy(audio)).numpy()
 
     def require_unknown(self, sources: Iterable[str]) -> None:
@@ -90,8 +102,23 @@ def find_separators(folder: Path, refiners: bool = False) -> tuple[TrainedSepara
     found = tuple(one for one in described if refiners or one.architecture != REFINER)
     if not found:
         fix = "train them with `stemprover train separator`"
-        raise ModelError("separators", f"none below {folder}", fix)
+        raise ModelError("separators", f"only refiners below {folder}" if described else f"none below {folder}", fix)
     return found
+
+
+def find_network(folder: Path) -> TrainedSeparator:
+    """Return the one separator or refiner at or below a folder.
+
+    Raises
+    ------
+    ModelError
+        If there is none or several, or it cannot be read.
+    """
+    found = find_separators(folder, refiners=True)
+    if len(found) > 1:
+        got = ", ".join(sorted(str(one.folder.relative_to(folder)) for one in found))
+        raise ModelError(f"one network in {folder}", got, "name one of these folders")
+    return found[0]
 
 
 def _describe(folder: Path) -> TrainedSeparator:

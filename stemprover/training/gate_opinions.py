@@ -94,5 +94,5 @@ class Opinions:
         return outcome_of(audio, change, plan.segments, alone=False)
 
     def _judge(self, pair: Pair) -> TrainedSeparator | None:
-        music, stems = {pair.song, *pair.sources}, KIT_STEMS if pair.stem in KIT_STEMS else STEMS
+        music, stems = pair.music, KIT_STEMS if pair.stem in KIT_STEMS else STEMS
         return next((one for one in self._separators if one.stems == stems and not one.heard & music), None)

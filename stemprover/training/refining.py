@@ -53,11 +53,11 @@ class Stems:
 def fitting(pairs: Sequence[Pair], stems: Collection[str], without: Collection[str]) -> list[Pair]:
     """Pairs with siblings of these classes, and of instrumentals if voices are among them; no music of ``without``."""
 
-    def known(pair: Pair) -> bool:
-        return any(is_any_of(name, without) for name in (pair.song, *pair.sources))
+    def held_out(pair: Pair) -> bool:
+        return any(is_any_of(name, without) for name in pair.music)
 
     wanted = {*stems, _INSTRUMENTAL} if _VOCALS in stems else {*stems}
-    return [pair for pair in pairs if pair.stem in wanted and pair.has_siblings and not known(pair)]
+    return [pair for pair in pairs if pair.stem in wanted and pair.has_siblings and not held_out(pair)]
 
 
 class StereoPairs:
@@ -88,7 +88,7 @@ class StereoPairs:
 
     Attributes
     ----------
-    sources : frozenset of str
+    music : frozenset of str
         Songs, kits and solo recordings in the pairs.
     """
 
@@ -106,13 +106,14 @@ class StereoPairs:
     ) -> None:
         self.pairs = fitting(read_manifest(folder, split), stems, without)
         if not self.pairs:
-            fix = "make some with `stemprover data pairs`"
-            raise TrainingError(f"{split} pairs of {', '.join(stems)} in {folder}", "none", fix)
+            got = f"none with siblings and without {', '.join(without) or 'any music'}"
+            fix = "make some with `stemprover data pairs`, or leave less out"
+            raise TrainingError(f"{split} pairs of {', '.join(stems)} in {folder}", got, fix)
         self.folder, self.stems, self.batch_size, self.seed = folder, tuple(stems), batch_size, seed
         self.samples = round(_SECONDS * SPEC.sample_rate)
         self.varied_share, self.alone_share = varied_share, alone_share
         self._chances = chances(self.pairs)
-        self.sources = frozenset(name for pair in self.pairs for name in pair.sources)
+        self.music = frozenset(name for pair in self.pairs for name in pair.music)
 
     def batch(self, index: int) -> Stems:
         """Return batch ``index``; the same index always gives the same batch of a finished folder."""
@@ -165,7 +166,8 @@ class RefiningTask:
         refined = self.model(stem, mixture, batch.index)
         with torch.autocast(clean.device.type, enabled=False):
             ratio = torch.stack(_ratios(refined, clean, stem)).mean(0)
-            level = mixture.square().mean((1, 2), keepdim=True).sqrt() + 1e-6
+            loudest = torch.maximum(mixture.square().mean((1, 2)), clean.square().mean((1, 2)))
+            level = loudest.sqrt()[:, None, None] + 1e-6  # a stem that comes alone may have lost all of its music
             magnitude = (compressed((refined / level)[:, None]) - compressed((clean / level)[:, None])).abs().mean()
         loss = (ratio + _HARM * ratio.relu()).mean() + _MAGNITUDE * magnitude
         return loss, {"gain_db": -10.0 * ratio.mean().item(), "magnitude": magnitude.item()}

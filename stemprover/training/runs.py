@@ -23,7 +23,7 @@ from stemprover.restoration.weights import forget_origin, load_base, save_base
 from stemprover.separation.layout import STEMS
 from stemprover.separation.refiner import Refiner
 from stemprover.separation.tfc_tdf import TfcTdfUNet
-from stemprover.separation.trained import ARCHITECTURES, find_separators, load_network
+from stemprover.separation.trained import ARCHITECTURES, find_network, find_separators, load_network
 from stemprover.synthesis.embedded import EmbeddedVocoder
 from stemprover.synthesis.gate import DOUBT, RepairGate
 from stemprover.training.dataset import PairBatches
@@ -225,11 +225,12 @@ def train_refiner(
     Raises
     ------
     TrainingError
-        If ``start`` is of another architecture, or has heard what is to be left out.
+        If ``start`` is of another architecture or has heard what is to be left out, or if a pattern fits nothing: a
+        misspelt name would let the song into the training.
     """
     numbers = read_recipe(recipe, overrides)
     torch.manual_seed(numbers.seed)
-    begun = find_separators(start, refiners=True)[0]
+    begun = find_network(start)
     network = copy.deepcopy(load_network(begun.folder)).requires_grad_(True)
     if not isinstance(network, TfcTdfUNet):
         raise TrainingError(
@@ -240,9 +241,13 @@ def train_refiner(
         pairs, "train", begun.stems, numbers.batch_size, numbers.seed,
         varied_share=_VARIED, alone_share=_ALONE, without=held_out,
     )  # fmt: skip
+    names = begun.heard.union(*(pair.music for pair in read_manifest(pairs)))
+    for pattern in held_out:
+        if not any(is_any_of(name, [pattern]) for name in names):
+            raise TrainingError(f"music in {pairs} to leave out", pattern, "correct --without")
     known = sorted(name for name in begun.heard if is_any_of(name, held_out))
     if known:
         got = f"{begun.folder}, which heard {', '.join(known)}"
         raise TrainingError(f"a network that never heard {', '.join(held_out)}", got, "name another --start")
     validation = StereoPairs(pairs, "validation", begun.stems, 8, 1234, without=held_out)
-    return fit(RefiningTask(model.train(), begun.heard | drawn.sources), drawn, validation, numbers, out, log)
+    return fit(RefiningTask(model.train(), begun.heard | drawn.music), drawn, validation, numbers, out, log)
