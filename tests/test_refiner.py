@@ -136,7 +136,7 @@ def test_pairs_are_drawn_by_class_and_by_what_they_hold(tmp_path: Path) -> None:
     whole = StereoPairs(tmp_path, "train", STEMS, 16, 0)
     assert {pair.stem for pair in whole.pairs} == {"vocals", "instrumental"}, "no piece of a kit, none without siblings"
     assert whole.music == {"lithium", "solo_1", "neon"}
-    assert {pair.stem for pair in StereoPairs(tmp_path, "train", STEMS, 1, 0, without=["solo_*"]).pairs} == {
+    assert {pair.stem for pair in StereoPairs(tmp_path, "train", STEMS, 1, 0, without=["solo_1"]).pairs} == {
         "instrumental"
     }
     assert {pair.stem for pair in StereoPairs(tmp_path, "train", ("kick", "snare"), 1, 0).pairs} == {"snare"}
@@ -151,8 +151,8 @@ def test_pairs_are_drawn_by_class_and_by_what_they_hold(tmp_path: Path) -> None:
 def test_a_song_is_heard_though_the_manifest_names_no_sources(tmp_path: Path) -> None:
     pairs_in(tmp_path, ("vocals", []), song="lithium")
     assert StereoPairs(tmp_path, "train", STEMS, 1, 0).music == {"lithium"}
-    with pytest.raises(TrainingError, match="got none with siblings and without lith"):
-        StereoPairs(tmp_path, "train", STEMS, 1, 0, without=["lith*"])
+    with pytest.raises(TrainingError, match="got none with siblings and without lithium"):
+        StereoPairs(tmp_path, "train", STEMS, 1, 0, without=["lithium"])
     pairs_in(tmp_path / "made", ("vocals", []), song="synth")
     assert not StereoPairs(tmp_path / "made", "train", STEMS, 1, 0).music
 
@@ -195,7 +195,7 @@ def test_the_command_trains_from_a_separator_and_refuses_one_that_heard_too_much
     assert isinstance(refused.exception, TrainingError)
     assert "which heard lithium" in str(refused.exception)
     refused = CliRunner().invoke(train, [*common, "--without", "sodum", "--out", str(tmp_path / "no")])
-    assert "to leave out, got sodum; correct --without" in str(refused.exception)
+    assert "a song, kit or solo out of lithium, neon, sodium, got sodum; correct --without" in str(refused.exception)
     torch.manual_seed(0)
     MaskUNet(channels=(4, 4)).save_pretrained(tmp_path / "mask")
     (tmp_path / "mask" / TRAINED_ON).write_text('{"heard": []}')

@@ -18,10 +18,16 @@ from torch import Tensor, nn
 from stemprover.separation.layout import STEMS, apply_logits, spectrum_of
 from stemprover.spectral.spec import SpectralSpec
 
-__all__ = ["BINS", "TfcTdfUNet"]
+__all__ = ["BINS", "TfcTdfUNet", "with_mid_side"]
 
 BINS = 8  # of a patch; with frames twice as long as usual there is no need to take several together
 _NARROW = 8  # the dense layers pass through an eighth of the frequencies
+
+
+def with_mid_side(audio: Tensor) -> Tensor:
+    """Left, right, mid and side: ``[batch, 2, samples] -> [batch, 4, samples]``."""
+    left, right = audio[:, :1], audio[:, 1:]
+    return torch.cat([audio, (left + right) / 2, (left - right) / 2], 1)
 
 
 class _Dense(nn.Module):
@@ -91,13 +97,16 @@ class TfcTdfUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.smaller = nn.ModuleList(nn.Conv2d(fine, coarse, 2, 2) for fine, coarse in pairs)
         self.larger = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, 2, 2) for fine, coarse in pairs)
         self.up = nn.ModuleList(_Block(*level) for level in zip(channels[:-1], rows[:-1], strict=True))
-        self.head = nn.Conv2d(channels[0], len(self.stems) * 2 * BINS, 1)
+        self._make_heads(channels[0])
         self.to(memory_format=torch.channels_last)
+
+    def _make_heads(self, width: int) -> None:
+        """What turns the U-Net's output into answers."""
+        self.head = nn.Conv2d(width, len(self.stems) * 2 * BINS, 1)
 
     def forward(self, audio: Tensor) -> Tensor:
         """Separate ``[batch, 2, samples]`` into ``[batch, stems, 2, samples]``."""
-        left, right = audio[:, :1], audio[:, 1:]
-        spectrum, image = spectrum_of(torch.cat([audio, (left + right) / 2, (left - right) / 2], 1), self.spec)
+        spectrum, image = spectrum_of(with_mid_side(audio), self.spec)
         return apply_logits(self._logits(image[:, :, :-1]), spectrum[:, :2], audio.shape[-1], self.spec)
 
     def _logits(self, image: Tensor) -> Tensor:

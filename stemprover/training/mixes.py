@@ -19,7 +19,7 @@ from stemprover.separation.layout import KIT_STEMS, STEMS
 from stemprover.spectral.spec import SPEC
 from stemprover.training.variation import AS_IT_IS, draw_variation
 
-__all__ = ["Mixes", "RandomMixes", "is_any_of", "material", "without"]
+__all__ = ["Mixes", "RandomMixes", "fitting", "material", "without"]
 
 SECONDS = 3.0
 _RENDERED = 48  # synthesised stems per class; rendering one takes longer than a share of a training step
@@ -50,9 +50,21 @@ def material(library: Library) -> tuple[str, ...]:
     return tuple(sorted({*library.songs, *(kit.name for kit in library.kits), *(solo.name for solo in library.solos)}))
 
 
-def is_any_of(name: str, patterns: Iterable[str]) -> bool:
-    """Whether a song, kit or solo has a name that fits one of these patterns (``*`` and ``?``)."""
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+def fitting(names: Iterable[str], patterns: Sequence[str]) -> frozenset[str]:
+    """Names of songs, kits and solo recordings that fit one of these patterns (``*`` and ``?``).
+
+    Raises
+    ------
+    TrainingError
+        If a pattern fits none of them: a misspelt name would let the song into the training.
+    """
+    known, found = sorted(names), set[str]()
+    for pattern in patterns:
+        fits = [name for name in known if fnmatch.fnmatchcase(name, pattern)]
+        if not fits:
+            raise TrainingError(f"a song, kit or solo out of {', '.join(known)}", pattern, "correct --without")
+        found.update(fits)
+    return frozenset(found)
 
 
 def without(library: Library, patterns: Sequence[str]) -> Library:
@@ -64,10 +76,7 @@ def without(library: Library, patterns: Sequence[str]) -> Library:
         If a pattern fits nothing: a misspelt name would let the song into the training.
     """
     names = material(library)
-    for pattern in patterns:
-        if not fnmatch.filter(names, pattern):
-            raise TrainingError(f"a song, kit or solo out of {', '.join(names)}", pattern, "correct --without")
-    kept = {name for name in names if not is_any_of(name, patterns)}
+    kept = set(names) - fitting(names, patterns)
     songs = {name: tracks for name, tracks in library.songs.items() if name in kept}
     kits = tuple(kit for kit in library.kits if kit.name in kept)
     return dataclasses.replace(library, songs=songs, kits=kits, solos=tuple(s for s in library.solos if s.name in kept))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -14,22 +12,18 @@ from torch import Tensor
 
 from stemprover.data.pairs import Pair, read_manifest
 from stemprover.errors import TrainingError
-from stemprover.restoration.weights import forget_origin
 from stemprover.separation.refiner import Refiner
-from stemprover.separation.trained import TRAINED_ON
-from stemprover.spectral.spec import SPEC, SpectralSpec
+from stemprover.spectral.spec import SPEC
 from stemprover.spectral.stft import stft
 from stemprover.training.dataset import chances, decoded_audio
 from stemprover.training.losses import error_ratio, scaled_error_ratio
-from stemprover.training.mixes import is_any_of
-from stemprover.training.separation import compressed
+from stemprover.training.separation import COARSE, compressed, save_network
 from stemprover.training.variation import AS_IT_IS, draw_variation
 
-__all__ = ["RefiningTask", "Stems", "StereoPairs", "fitting"]
+__all__ = ["RefiningTask", "Stems", "StereoPairs"]
 
 _SECONDS = 3.0
 _SWAPPED, _RESCALED = 0.5, 0.1
-_COARSE = SpectralSpec(hop=1024)
 _MAGNITUDE, _HARM = 4.0, 1.0
 _INSTRUMENTAL, _VOCALS = "instrumental", "vocals"
 
@@ -50,14 +44,12 @@ class Stems:
     index: Tensor
 
 
-def fitting(pairs: Sequence[Pair], stems: Collection[str], without: Collection[str]) -> list[Pair]:
+def _chosen(pairs: Sequence[Pair], stems: Collection[str], without: Collection[str]) -> list[Pair]:
     """Pairs with siblings of these classes, and of instrumentals if voices are among them; no music of ``without``."""
-
-    def held_out(pair: Pair) -> bool:
-        return any(is_any_of(name, without) for name in pair.music)
-
     wanted = {*stems, _INSTRUMENTAL} if _VOCALS in stems else {*stems}
-    return [pair for pair in pairs if pair.stem in wanted and pair.has_siblings and not held_out(pair)]
+    return [
+        pair for pair in pairs if pair.stem in wanted and pair.has_siblings and not pair.music.intersection(without)
+    ]
 
 
 class StereoPairs:
@@ -79,7 +71,7 @@ class StereoPairs:
         Share of items that :mod:`stemprover.training.variation` changes, and of stems that are their own mixture, as
         those that come alone are (instrumentals never).
     without : collection of str
-        Songs, kits and solo recordings that no pair may hold, or patterns of their names.
+        Songs, kits and solo recordings that no pair may hold.
 
     Raises
     ------
@@ -104,7 +96,7 @@ class StereoPairs:
         alone_share: float = 0.0,
         without: Collection[str] = (),
     ) -> None:
-        self.pairs = fitting(read_manifest(folder, split), stems, without)
+        self.pairs = _chosen(read_manifest(folder, split), stems, without)
         if not self.pairs:
             got = f"none with siblings and without {', '.join(without) or 'any music'}"
             fix = "make some with `stemprover data pairs`, or leave less out"
@@ -190,12 +182,10 @@ class RefiningTask:
 
     def save(self, folder: Path) -> None:
         """Write weights in half precision, configuration and what was heard."""
-        copy.deepcopy(self.model).eval().half().save_pretrained(folder, safe_serialization=True)
-        forget_origin(folder)
-        (folder / TRAINED_ON).write_text(json.dumps({"heard": sorted(self.heard)}, indent=2) + "\n", encoding="utf-8")
+        save_network(self.model, self.heard, folder)
 
 
 def _ratios(refined: Tensor, clean: Tensor, stem: Tensor) -> tuple[Tensor, Tensor]:
     """Minus the gains of SDR and SI-SDR, in bels, both channels of a stem together; ``[batch]`` each."""
-    after, truth, before = (torch.cat(stft(audio, _COARSE).unbind(1), -1) for audio in (refined, clean, stem))
+    after, truth, before = (torch.cat(stft(audio, COARSE).unbind(1), -1) for audio in (refined, clean, stem))
     return error_ratio(after, truth, before), scaled_error_ratio(after, truth, before)

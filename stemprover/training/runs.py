@@ -33,7 +33,7 @@ from stemprover.training.gate_kept import make_outcomes
 from stemprover.training.gate_opinions import Opinions
 from stemprover.training.gate_repairs import Repairs
 from stemprover.training.loop import Log, Recipe, fit, read_recipe
-from stemprover.training.mixes import RandomMixes, is_any_of, material, without
+from stemprover.training.mixes import RandomMixes, fitting, material, without
 from stemprover.training.refining import RefiningTask, StereoPairs
 from stemprover.training.restoration import RestorationTask, new_model
 from stemprover.training.separation import SeparationTask
@@ -174,8 +174,8 @@ def train_gate(
         if judged is None:
             parts[split] = make_outcomes(Repairs(enhancer), draws, out / "repairs" / split, log)
         else:
-            fitting = [draw for draw in draws if judged.fits(draw)]
-            parts[split] = make_outcomes(judged, fitting, out / "opinions" / split, log)
+            fit_draws = [draw for draw in draws if judged.fits(draw)]
+            parts[split] = make_outcomes(judged, fit_draws, out / "opinions" / split, log)
     return fit_gate(parts["train"], parts["validation"], harm, numbers, out, log, doubt)
 
 
@@ -237,17 +237,14 @@ def train_refiner(
             "a tfc-tdf separator or a refiner to begin with", begun.architecture, "name another --start"
         )
     model = network if isinstance(network, Refiner) else Refiner.of(network)
-    drawn = StereoPairs(
-        pairs, "train", begun.stems, numbers.batch_size, numbers.seed,
-        varied_share=_VARIED, alone_share=_ALONE, without=held_out,
-    )  # fmt: skip
-    names = begun.heard.union(*(pair.music for pair in read_manifest(pairs)))
-    for pattern in held_out:
-        if not any(is_any_of(name, [pattern]) for name in names):
-            raise TrainingError(f"music in {pairs} to leave out", pattern, "correct --without")
-    known = sorted(name for name in begun.heard if is_any_of(name, held_out))
+    left_out = fitting(begun.heard.union(*(pair.music for pair in read_manifest(pairs))), held_out)
+    known = sorted(begun.heard & left_out)
     if known:
         got = f"{begun.folder}, which heard {', '.join(known)}"
         raise TrainingError(f"a network that never heard {', '.join(held_out)}", got, "name another --start")
-    validation = StereoPairs(pairs, "validation", begun.stems, 8, 1234, without=held_out)
+    drawn = StereoPairs(
+        pairs, "train", begun.stems, numbers.batch_size, numbers.seed,
+        varied_share=_VARIED, alone_share=_ALONE, without=left_out,
+    )  # fmt: skip
+    validation = StereoPairs(pairs, "validation", begun.stems, 8, 1234, without=left_out)
     return fit(RefiningTask(model.train(), begun.heard | drawn.music), drawn, validation, numbers, out, log)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -17,9 +17,9 @@ from stemprover.spectral.spec import SpectralSpec
 from stemprover.spectral.stft import power, stft
 from stemprover.training.mixes import Mixes
 
-__all__ = ["SeparationTask", "compressed"]
+__all__ = ["COARSE", "SeparationTask", "compressed", "save_network"]
 
-_COARSE = SpectralSpec(hop=1024)
+COARSE = SpectralSpec(hop=1024)
 _TINY = 1e-6
 
 
@@ -68,10 +68,15 @@ class SeparationTask:
 
     def save(self, folder: Path) -> None:
         """Write weights in half precision, configuration and what was heard."""
-        half = copy.deepcopy(self.model).eval().half()
-        half.save_pretrained(folder, safe_serialization=True)  # type: ignore[operator]
-        forget_origin(folder)
-        (folder / TRAINED_ON).write_text(json.dumps({"heard": sorted(self.heard)}, indent=2) + "\n", encoding="utf-8")
+        save_network(self.model, self.heard, folder)
+
+
+def save_network(model: nn.Module, heard: Iterable[str], folder: Path) -> None:
+    """Write weights in half precision, configuration and what was heard."""
+    half = copy.deepcopy(model).eval().half()
+    half.save_pretrained(folder, safe_serialization=True)  # type: ignore[operator]
+    forget_origin(folder)
+    (folder / TRAINED_ON).write_text(json.dumps({"heard": sorted(heard)}, indent=2) + "\n", encoding="utf-8")
 
 
 def _error_ratio(estimate: Tensor, stems: Tensor, mixture: Tensor) -> Tensor:
@@ -87,5 +92,5 @@ def _error_ratio(estimate: Tensor, stems: Tensor, mixture: Tensor) -> Tensor:
 
 def compressed(audio: Tensor) -> Tensor:
     """Magnitude of the sum of both channels to the power 0.3; half the hop would cost twice as much."""
-    scaled = stft(audio.sum(2), _COARSE) / _COARSE.n_fft**0.5
+    scaled = stft(audio.sum(2), COARSE) / COARSE.n_fft**0.5
     return (power(scaled) + 1e-5).pow(0.15)
