@@ -20,15 +20,13 @@ import torch
 from gate import show
 from safetensors.torch import load_file
 
-from stemprover.data.pairs import read_manifest
+from stemprover.data.pairs import NO_MUSIC, read_manifest
 from stemprover.synthesis.gate import RepairGate, constant_gate, load_gate
 from stemprover.training.gate import Outcome
 from stemprover.training.gate_draws import SPOILED
 from stemprover.training.gate_kept import join
 from stemprover.training.loop import read_recipe
 from stemprover.training.runs import RECIPES, fit_gate
-
-NO_SONGS = ("synth", "oneshots", "mixed")
 
 
 def recordings(repairs: Path, pairs: Path) -> dict[str, list[Path]]:
@@ -68,7 +66,7 @@ def main() -> None:
     by_song = recordings(chosen.repairs, chosen.pairs)
     tables, names = [], [*(f"doubt {doubt:g}" for doubt in chosen.doubt), "half"]
     for song, paths in by_song.items():
-        if song in NO_SONGS or len(paths) < chosen.least:
+        if song in NO_MUSIC or len(paths) < chosen.least:
             continue
         known = joined([path for other, some in by_song.items() if other != song for path in some])
         judged = joined([path for path in paths if not path.stem.endswith(f"-{SPOILED}")])

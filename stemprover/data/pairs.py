@@ -28,10 +28,11 @@ from safetensors.numpy import load_file, save
 from stemprover.errors import TrainingError
 from stemprover.spectral.spec import SPEC
 
-__all__ = ["AUDIO_ROLES", "MANIFEST", "Pair", "PairAudio", "check", "load", "read_manifest", "write_pair"]
+__all__ = ["AUDIO_ROLES", "MANIFEST", "NO_MUSIC", "Pair", "PairAudio", "check", "load", "read_manifest", "write_pair"]
 
 MANIFEST = "manifest.jsonl"
-_NO_MUSIC = frozenset({"synth", "oneshots", "mixed"})
+NO_MUSIC = frozenset({"synth", "oneshots", "mixed"})
+"""What a manifest names as the song of pairs that belong to none."""
 AUDIO_ROLES = ("clean", "artifact", "mixture")
 SHARD = 250
 _REBUILD = "delete the line or rebuild the folder with `stemprover data pairs`"
@@ -93,7 +94,7 @@ class Pair:
     @property
     def music(self) -> frozenset[str]:
         """Songs, kits and solo recordings that it is known to hold."""
-        return frozenset((self.song, *self.sources)) - _NO_MUSIC
+        return frozenset((self.song, *self.sources)) - NO_MUSIC
 
     def path(self, role: str) -> Path:
         """Return the file of ``clean``, ``artifact``, ``mixture`` or ``labels``."""
