@@ -1,17 +1,17 @@
-"""What networks of second opinions make of stems whose music they never heard, before any gate has its say.
+"""What second opinions make of stems whose music nobody asked has heard, before any gate has its say.
 
-    python benchmarks/opinions.py --pairs runs/pairs runs/separator_a/final runs/refiner_a/final
-    python benchmarks/opinions.py --pairs runs/pairs --alone runs/refiner_a/final
+    python benchmarks/opinions.py --pairs runs/pairs --arbiters runs/arbiters runs/judges
 
-Prints, for each network, the mean gain of SI-SDR in dB and the share of pairs made worse by more than 0.1 dB when half
-or all of a stem is replaced by what the network hears, by stem class, separator and SI-SDR before. With ``--alone``
-nothing but the stem is known. Networks are compared on pairs that none of them heard any music of.
+Prints the mean gain of SI-SDR in dB and the share of pairs made worse by more than 0.1 dB when half or all of a stem is
+replaced by what a separator says, and by what an arbiter settles between the two, by stem class, separator and SI-SDR
+before. Of each pair the first separator and the first arbiter are asked that never heard any of its music.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import functools
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,36 +22,45 @@ from gate import show
 
 from stemprover.data.pairs import Pair, PairAudio, load, read_manifest
 from stemprover.evaluation import si_sdr
-from stemprover.separation.refiner import listener
-from stemprover.separation.trained import TrainedSeparator, find_network, load_network
-from stemprover.spectral.stft import istft
-from stemprover.synthesis.gate import constant_gate
-from stemprover.synthesis.opinion import OPINIONS, Judge, SecondOpinion
+from stemprover.separation.trained import TrainedSeparator, find_separators, load_network
+from stemprover.synthesis.arbiter import Arbiter, load_arbiter
+from stemprover.synthesis.opinion import answer_of
+from stemprover.training.answers import separator_for
+from stemprover.training.arbitration import TrainedArbiter, find_arbiters
 
 SHARES = (0.5, 1.0)
 LEAST_DB, MOST_DB = -20.0, 40.0  # beyond them nobody hears a difference
+Asked = tuple[Pair, TrainedSeparator, TrainedArbiter]
 
 
-def unknown(pairs: Sequence[Pair], networks: Sequence[TrainedSeparator], alone: bool) -> Iterator[Pair]:
-    """Pairs of the networks' classes with music that none of them heard; no instrumentals ``alone``, unlike voices."""
-    heard = frozenset[str]().union(*(network.heard for network in networks))
-    with_rest = "vocals" in networks[0].stems and not alone
-    stems = {*networks[0].stems, *(("instrumental",) if with_rest else ())}.intersection(OPINIONS)
+def unknown(
+    pairs: Sequence[Pair], separators: Sequence[TrainedSeparator], arbiters: Sequence[TrainedArbiter]
+) -> Iterator[Asked]:
+    """Pairs, and who is asked about them; on pairs without named music an arbiter may have learned."""
     for pair in pairs:
-        if pair.has_siblings and pair.stem in stems and not heard & pair.music:
-            yield pair
+        separator = separator_for(pair, separators) if pair.has_siblings else None
+        knowing = (one for one in arbiters if pair.stem in one.classes and pair.music and not one.heard & pair.music)
+        arbiter = next(knowing, None)
+        if separator is not None and arbiter is not None:
+            yield pair, separator, arbiter
+
+
+@functools.cache
+def loaded(folder: Path) -> Arbiter:
+    """An arbiter, loaded once."""
+    return load_arbiter(folder)
 
 
 @torch.inference_mode()
-def gains(network: TrainedSeparator, pair: Pair, audio: PairAudio, alone: bool) -> list[float]:
-    """Gain of SI-SDR for each of ``SHARES``."""
+def gains(asked: Asked, audio: PairAudio) -> list[float]:
+    """Gain of SI-SDR for each of ``SHARES``, of the answer and of what is settled."""
+    pair, separator, arbiter = asked
     stem, mixture = (torch.from_numpy(one)[None].float() for one in (audio.artifact, audio.mixture))
-    opinion = SecondOpinion({network.stems: Judge(listener(load_network(network.folder)), constant_gate(1.0))})
-    heard = opinion.of(stem, stem if alone else mixture, pair.stem)
-    assert heard is not None
-    change = istft(heard.spectrum, stem.shape[-1]).numpy() - audio.artifact
-    before, *after = (limited(audio.clean, audio.artifact + share * change) for share in (0.0, *SHARES))
-    return [one - before for one in after]
+    answer = answer_of(load_network(separator.folder)(mixture), mixture, separator.stems, pair.stem)
+    settled = loaded(arbiter.folder).settle(stem, answer, mixture, pair.stem)
+    changes = [each[0].numpy() - audio.artifact for each in (answer, settled)]
+    before = limited(audio.clean, audio.artifact)
+    return [limited(audio.clean, audio.artifact + share * each) - before for each in changes for share in SHARES]
 
 
 def limited(clean: np.ndarray, stem: np.ndarray) -> float:
@@ -71,29 +80,27 @@ def groups(pair: Pair, audio: PairAudio) -> tuple[str, ...]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("networks", type=Path, nargs="+")
+    parser.add_argument("separators", type=Path)
+    parser.add_argument("--arbiters", type=Path, required=True)
     parser.add_argument("--pairs", type=Path, required=True)
     parser.add_argument("--split", default="train", help="networks that never heard them learnt nothing from them")
-    parser.add_argument("--alone", action="store_true")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=5)
     chosen = parser.parse_args()
-    networks = [find_network(folder) for folder in chosen.networks]
-    if len({network.stems for network in networks}) > 1:
-        parser.error("name networks of songs, or networks of kits")
-    pairs = list(unknown(read_manifest(chosen.pairs, chosen.split), networks, chosen.alone))
-    if not pairs:
-        parser.error(f"no pair in {chosen.pairs} holds only music that none of them heard")
-    random.Random(chosen.seed).shuffle(pairs)
+    pairs = read_manifest(chosen.pairs, chosen.split)
+    everyone = list(unknown(pairs, find_separators(chosen.separators), find_arbiters(chosen.arbiters)))
+    if not everyone:
+        parser.error(f"no pair in {chosen.pairs} holds only music that a separator and an arbiter never heard")
+    random.Random(chosen.seed).shuffle(everyone)
     tables: dict[str, list[list[float]]] = collections.defaultdict(list)
-    for pair in pairs[: chosen.count]:
-        audio = load(pair)
+    for asked in everyone[: chosen.count]:
+        audio = load(asked[0])
         if np.square(audio.clean).mean() < 1e-6:
             continue
-        row = [gain for network in networks for gain in gains(network, pair, audio, chosen.alone)]
-        for group in groups(pair, audio):
+        row = gains(asked, audio)
+        for group in groups(asked[0], audio):
             tables[group].append(row)
-    names = [f"{folder} {share:g}" for folder in chosen.networks for share in SHARES]
+    names = [f"{name} {share:g}" for name in ("answer", "settled") for share in SHARES]
     for group, rows in sorted(tables.items()):
         show(group, np.array(rows), "pairs", names)
 

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,17 +37,28 @@ __all__ = [
     "EMBEDDED_GATE",
     "EMBEDDED_JUDGES",
     "EMBEDDED_VOCODER",
+    "JudgeFolders",
     "Models",
     "pick_device",
 ]
 
 _WEIGHTS = Path(__file__).parent / "weights"
 EMBEDDED_VOCODER, EMBEDDED_GATE = _WEIGHTS / "vocoder", _WEIGHTS / "gate"
-EMBEDDED_JUDGES: Mapping[tuple[str, ...], tuple[Path, Path]] = {
-    STEMS: (_WEIGHTS / "opinion", _WEIGHTS / "opinion_gate"),
-    KIT_STEMS: (_WEIGHTS / "opinion_kit", _WEIGHTS / "opinion_kit_gate"),
+
+
+class JudgeFolders(NamedTuple):
+    """Folders of a separator, an arbiter (without one, answers are taken as they are) and a gate."""
+
+    separator: Path
+    arbiter: Path | None
+    gate: Path
+
+
+EMBEDDED_JUDGES: Mapping[tuple[str, ...], JudgeFolders] = {
+    STEMS: JudgeFolders(_WEIGHTS / "opinion", None, _WEIGHTS / "opinion_gate"),
+    KIT_STEMS: JudgeFolders(_WEIGHTS / "opinion_kit", None, _WEIGHTS / "opinion_kit_gate"),
 }
-"""Network and gate of second opinions, by the classes that the network knows."""
+"""Networks of second opinions, by the classes that their separator knows."""
 _LOADING = threading.RLock()
 """Loading swaps parts of torch for the whole process, so that only one thread may do it; running needs no lock."""
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -198,17 +209,21 @@ class Models:
         ModelError
             If one of them is missing or of another version.
         """
-        from stemprover.separation.refiner import listener
         from stemprover.separation.trained import load_network
+        from stemprover.synthesis.arbiter import load_arbiter
         from stemprover.synthesis.gate import load_gate
-        from stemprover.synthesis.opinion import Judge, SecondOpinion
+        from stemprover.synthesis.opinion import Judge, SecondOpinion, take_answer
 
         with _LOADING, torch.inference_mode(False):
             if self._opinion is None:
-                judges = {
-                    stems: Judge(listener(load_network(network, self.device)), load_gate(gate).to(self.device))
-                    for stems, (network, gate) in EMBEDDED_JUDGES.items()
-                }
+                judges = {}
+                for stems, folders in EMBEDDED_JUDGES.items():
+                    arbiter = None if folders.arbiter is None else load_arbiter(folders.arbiter).to(self.device)
+                    judges[stems] = Judge(
+                        load_network(folders.separator, self.device),
+                        take_answer if arbiter is None else arbiter.settle,
+                        load_gate(folders.gate).to(self.device),
+                    )
                 self._opinion = SecondOpinion(judges)
         return self._opinion
 

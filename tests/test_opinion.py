@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from tiny_base import FlagBand, tiny_base, tiny_enhancer
 
+from stemprover.batch.fingerprint import weights_fingerprint
 from stemprover.data.pairs import Pair, PairAudio, write_pair
 from stemprover.enhance import Enhancer
 from stemprover.enhanced import Enhanced, Settings
@@ -18,16 +20,17 @@ from stemprover.evaluation import si_sdr
 from stemprover.models import EMBEDDED_JUDGES, Models
 from stemprover.separation.layout import KIT_STEMS, STEMS
 from stemprover.separation.mask_unet import MaskUNet
-from stemprover.separation.refiner import Refiner
 from stemprover.separation.trained import TrainedSeparator, load_network
 from stemprover.spectral.bands import band_matrix
 from stemprover.spectral.phase import band_features
 from stemprover.spectral.spec import SPEC
 from stemprover.spectral.stft import istft, power, stft
 from stemprover.stems import Stem, StemSet
+from stemprover.synthesis.arbiter import Arbiter
 from stemprover.synthesis.gate import constant_gate, load_gate
 from stemprover.synthesis.judged import judged
-from stemprover.synthesis.opinion import OPINIONS, Judge, SecondOpinion, has_opinion
+from stemprover.synthesis.opinion import OPINIONS, Judge, SecondOpinion, has_opinion, take_answer
+from stemprover.training.arbitration import TrainedArbiter, classes_of
 from stemprover.training.gate_draws import SPOILED, Draw
 from stemprover.training.gate_opinions import Opinions
 
@@ -44,9 +47,8 @@ DRUMS = (0.1 * NOISE.standard_normal((2, SAMPLES))).astype(np.float32) * (np.abs
 POOR = VOICE + 0.5 * DRUMS
 
 
-def knows_the_truth(stem: torch.Tensor, mixture: torch.Tensor, index: int) -> torch.Tensor:
+def knows_the_truth(mixture: torch.Tensor) -> torch.Tensor:
     """The voice in any stretch of the mixture of ``VOICE`` and ``DRUMS``: it looks up where the stretch begins."""
-    assert index == STEMS.index("vocals")
     song = torch.from_numpy(VOICE + DRUMS)
     voices = []
     for stretch in mixture:
@@ -57,15 +59,21 @@ def knows_the_truth(stem: torch.Tensor, mixture: torch.Tensor, index: int) -> to
         voice = torch.from_numpy(VOICE)[:, start : start + stretch.shape[-1]]
         voices.append(torch.nn.functional.pad(voice, (0, stretch.shape[-1] - voice.shape[-1])))
     heard = torch.stack(voices)
-    assert (stem - heard).norm() < (mixture - heard).norm(), "the stem itself, not its siblings"
-    return heard
+    return torch.stack([0.0 * heard if name != "vocals" else heard for name in STEMS], 1)
+
+
+def sees_the_stem(stem: torch.Tensor, answer: torch.Tensor, mixture: torch.Tensor, stem_class: str) -> torch.Tensor:
+    """The answer, if it is about the right stem."""
+    assert stem_class == "vocals"
+    assert (stem - answer).norm() < (mixture - answer).norm(), "the stem itself, not its siblings"
+    return answer
 
 
 def enhanced(
     base: Path, share: float, settings: Settings = SETTINGS, repaired: float = 0.0, alone: bool = False
 ) -> Enhanced:
     tiny = tiny_enhancer(base, FlagBand())
-    opinion = SecondOpinion({STEMS: Judge(knows_the_truth, constant_gate(share))})
+    opinion = SecondOpinion({STEMS: Judge(knows_the_truth, sees_the_stem, constant_gate(share))})
     enhancer = Enhancer(tiny.models, tiny.plugins, [FlagBand()], constant_gate(repaired), opinion)
     stem = Stem.from_array(POOR, RATE, "vocals")
     mixture = None if alone else Stem.from_array(VOICE + DRUMS, RATE)
@@ -121,12 +129,15 @@ def test_what_it_hears_of_a_class(channels: int, stem_class: str, index: int) ->
     draw = torch.Generator().manual_seed(1)
     mixture, stem = (torch.randn(3, channels, 100 * SPEC.hop, generator=draw) for _ in range(2))
     weights, of_pieces = (0.1, 0.2, 0.3, 0.4), (0.5, 0.6, 0.7, 0.8, 0.9)
-    songs = Judge(lambda own, whole, number: weights[number] * whole + 0.5 * own, constant_gate(1.0))
-    kits = Judge(lambda own, whole, number: of_pieces[number] * whole + 0.5 * own, constant_gate(0.5))
+
+    def shares(of_stems: tuple[float, ...]) -> Callable[[torch.Tensor], torch.Tensor]:
+        return lambda whole: torch.stack([each * whole for each in of_stems], 1)
+
+    songs = Judge(shares(weights), lambda own, heard, whole, _: heard + 0.5 * own + 0.1 * whole, constant_gate(1.0))
+    kits = Judge(shares(of_pieces), take_answer, constant_gate(0.5))
     of_songs, opinion = SecondOpinion({STEMS: songs}), SecondOpinion({STEMS: songs, KIT_STEMS: kits})
-    instrumental = mixture - (0.4 * mixture + 0.5 * (mixture - stem))
-    wanted = {stem_class: weights[index] * mixture + 0.5 * stem, "instrumental": instrumental,
-              "snare": 0.6 * mixture + 0.5 * stem, "cymbals": 0.9 * mixture + 0.5 * stem}  # fmt: skip
+    wanted = {stem_class: (weights[index] + 0.1) * mixture + 0.5 * stem, "instrumental": 0.7 * mixture + 0.5 * stem,
+              "snare": 0.6 * mixture, "cymbals": 0.9 * mixture}  # fmt: skip
     for name, heard in wanted.items():
         found = opinion.of(stem, mixture, name)
         assert found is not None
@@ -155,8 +166,32 @@ def test_the_released_ones_answer_and_their_gates_were_trained() -> None:
         heard = opinion.of(0.5 * mixture, mixture, name)
         assert heard is not None
         assert torch.isfinite(torch.view_as_real(heard.spectrum)).all()
-    for _, gate in EMBEDDED_JUDGES.values():
-        assert load_gate(gate).deviation.min() > 0
+    for folders in EMBEDDED_JUDGES.values():
+        assert load_gate(folders.gate).deviation.min() > 0
+
+
+def test_a_released_arbiter_settles_what_is_heard(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    Arbiter(classes_of(STEMS), width=8).save_pretrained(tmp_path)
+    folders = EMBEDDED_JUDGES[STEMS]
+    mixture = 0.1 * torch.randn(1, 2, 100 * SPEC.hop, generator=torch.Generator().manual_seed(1))
+    heard = []
+    for arbiter in (None, tmp_path):
+        monkeypatch.setattr("stemprover.models.EMBEDDED_JUDGES", {STEMS: folders._replace(arbiter=arbiter)})
+        found = Models(None, "cpu", "float32").load_opinion().of(0.5 * mixture, mixture, "drums")
+        assert found is not None
+        heard.append(istft(found.spectrum, mixture.shape[-1]))
+    # An arbiter that has yet to learn takes half of the answer, and leaves next to nothing of the stem out.
+    torch.testing.assert_close(heard[1], 0.5 * heard[0] + 0.491 * 0.5 * mixture[0], atol=2e-4, rtol=0)
+
+
+def test_a_batch_notices_another_arbiter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    folders, seen = EMBEDDED_JUDGES[STEMS], set()
+    for arbiter in (None, tmp_path):
+        monkeypatch.setattr("stemprover.models.EMBEDDED_JUDGES", {STEMS: folders._replace(arbiter=arbiter)})
+        seen.add(weights_fingerprint(Enhancer.from_pretrained(device="cpu"), SETTINGS))
+    assert len(seen) == 2
 
 
 @pytest.fixture(name="judge")
@@ -194,25 +229,36 @@ def test_gates_learn_from_what_separators_say_that_never_heard_the_music(
     assert not torch.equal(opinions(Draw(pair, quality=SPOILED)).change, outcome.change)
 
 
-def test_gates_learn_from_refiners_that_hear_the_stem_too(base: Path, tmp_path: Path) -> None:
+def test_gates_learn_from_what_arbiters_settle_that_never_heard_the_music(
+    base: Path, judge: TrainedSeparator, tmp_path: Path
+) -> None:
     torch.manual_seed(0)
-    refiner = Refiner(n_fft=1024, hop=256, channels=(8, 8)).eval()
-    torch.nn.init.normal_(refiner.embed_stem.weight, std=0.2)
-    torch.nn.init.normal_(refiner.trust.weight, std=0.2)
-    refiner.save_pretrained(tmp_path / "refiner")
-    judge = TrainedSeparator("refiner", tmp_path / "refiner", frozenset({"known"}))
-    opinions = Opinions(tiny_enhancer(base, FlagBand()), [judge])
+    arbiter = Arbiter(classes_of(STEMS), width=8).eval()
+    torch.nn.init.normal_(arbiter.head.weight, std=0.5)
+    arbiter.save_pretrained(tmp_path / "arbiter")
+    settling = TrainedArbiter(tmp_path / "arbiter", frozenset({"one"}), arbiter.classes)
     pair = pair_in(tmp_path / "pairs", sources=["another"])
+    enhancer = tiny_enhancer(base, FlagBand())
+    opinions = Opinions(enhancer, [judge], [settling])
+    assert opinions.made_with.keys() - Opinions(enhancer, [judge]).made_with.keys() == {"arbiter 1"}
     assert opinions.fits(Draw(pair))
+    known = dataclasses.replace(pair, sources=("one",))
+    assert not opinions.fits(Draw(known)), "the arbiter learned on it"
+    assert not opinions.fits(Draw(dataclasses.replace(pair, song="synth", sources=()))), "it may have learned on it"
+    another = dataclasses.replace(settling, heard=frozenset({"another"}))
+    assert Opinions(enhancer, [judge], [another, settling]).fits(Draw(pair))
+    assert Opinions(enhancer, [judge], [settling, another]).fits(Draw(known))
+    of_kits = dataclasses.replace(settling, classes=KIT_STEMS)
+    assert Opinions(enhancer, [judge], [of_kits]).fits(Draw(known)), "answers on other classes are taken as they are"
     gain = opinions(Draw(pair)).gains_db(torch.ones(1, SPEC.n_bands))[1].item()
     stem, mixture = torch.from_numpy(POOR)[None], torch.from_numpy(VOICE + DRUMS)[None]
     with torch.no_grad():
-        heard = refiner(stem, mixture, torch.tensor([STEMS.index("vocals")]))[0].numpy()
-        other = refiner(mixture, mixture, torch.tensor([STEMS.index("vocals")]))[0].numpy()
+        answer = load_network(judge.folder)(mixture)[:, STEMS.index("vocals")]
+        settled = arbiter.settle(stem, answer, mixture, "vocals")[0].numpy()
     inside = slice(RATE // 2, SAMPLES - RATE // 2)
-    after, beside, before = (si_sdr(VOICE[:, inside], one[:, inside]) for one in (heard, other, POOR))
+    after, alone, before = (si_sdr(VOICE[:, inside], one[:, inside]) for one in (settled, answer[0].numpy(), POOR))
     assert gain == pytest.approx(after - before, abs=0.3)
-    assert abs(beside - after) > 1.0, "it matters that it hears the stem"
+    assert abs(alone - after) > 1.0, "it matters that it is settled"
 
 
 def test_pieces_of_a_kit_are_judged_by_separators_of_kits(base: Path, judge: TrainedSeparator, tmp_path: Path) -> None:

@@ -131,7 +131,8 @@ def vocoder(pairs: Path, out: Path, recipe: Path | None, name: str, base: Path |
 @_shared
 @click.option("--count", type=click.IntRange(1), default=1800, show_default=True, help="Training pairs to repair.")
 @click.option("--harm", type=float, default=28.0, show_default=True, help="Cost in dB of making a segment worse.")
-@click.option("--opinions", type=_folder, help="Train it on second opinions by these networks instead of repairs.")
+@click.option("--opinions", type=_folder, help="Train it on second opinions by these separators instead of repairs.")
+@click.option("--arbiters", type=_folder, help="Opinions as these arbiters settle them.")
 @click.option(
     "--doubt",
     type=click.FloatRange(0.0),
@@ -140,13 +141,14 @@ def vocoder(pairs: Path, out: Path, recipe: Path | None, name: str, base: Path |
     help="Taken off for disagreement, in standard deviations.",
 )
 def gate(
-    pairs: Path, out: Path, recipe: Path | None, count: int, harm: float, opinions: Path | None, doubt: float
-) -> None:
+    pairs: Path, out: Path, recipe: Path | None, count: int, harm: float, opinions: Path | None,
+    arbiters: Path | None, doubt: float,
+) -> None:  # fmt: skip
     """Train the gate that says how much of a repair to apply, on repairs by what is installed."""
     from stemprover.training.runs import train_gate
 
     with _training("gate", recipe) as run:
-        run.wrote(train_gate(pairs, out, count, harm, run.recipe, opinions, doubt, run.log, run.numbers))
+        run.wrote(train_gate(pairs, out, count, harm, run.recipe, opinions, arbiters, doubt, run.log, run.numbers))
 
 
 @train.command()
@@ -175,18 +177,19 @@ def separator(
 
 @train.command()
 @_shared
-@click.option(
-    "--start", type=_folder, required=True, help="Begin with the weights of this tfc-tdf separator, or refiner."
-)
+@click.option("--opinions", type=_folder, required=True, help="Separators, each asked about music it never heard.")
 @click.option(
     "--without", multiple=True, metavar="NAME", help="Leave out pairs with this music (or `*` pattern); repeatable."
 )
-def refiner(pairs: Path, out: Path, recipe: Path | None, start: Path, without: tuple[str, ...]) -> None:
-    """Train a network that hears a stem beside its mixture, for second opinions."""
-    from stemprover.training.runs import train_refiner
+@click.option("--kept", type=_folder, help="Where what is known of answers is kept; OUT/answers by default.")
+def arbiter(
+    pairs: Path, out: Path, recipe: Path | None, opinions: Path, without: tuple[str, ...], kept: Path | None
+) -> None:
+    """Train a network that weighs stems against what separators say of them, for second opinions."""
+    from stemprover.training.runs import train_arbiter
 
-    with _training("refiner", recipe) as run:
-        run.wrote(train_refiner(pairs, out, start, without, run.recipe, run.log, run.numbers))
+    with _training("arbiter", recipe) as run:
+        run.wrote(train_arbiter(pairs, out, opinions, without, kept, run.recipe, run.log, run.numbers))
 
 
 @train.command()

@@ -8,7 +8,7 @@ from torch import Tensor
 from stemprover.spectral.spec import SpectralSpec
 from stemprover.spectral.stft import istft, stft
 
-__all__ = ["KIT_STEMS", "STEMS", "apply_logits", "apply_masks", "normalise", "spectrum_of", "with_highest_bin"]
+__all__ = ["KIT_STEMS", "STEMS", "apply_logits", "apply_masks", "normalise", "spectrum_of"]
 
 STEMS = ("drums", "bass", "other", "vocals")
 """A song's stems, in the order of a network's output."""
@@ -36,15 +36,11 @@ def normalise(audio: Tensor) -> tuple[Tensor, Tensor]:
     return audio / (level + _QUIET), level
 
 
-def spectrum_of(audio: Tensor, spec: SpectralSpec, level_of: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """STFT ``[batch, channels, n_bins, frames]`` and its magnitude, compressed by 0.3.
-
-    The magnitude is relative to the level of all channels, or to that of other audio, ``level_of``.
-    """
+def spectrum_of(audio: Tensor, spec: SpectralSpec) -> tuple[Tensor, Tensor]:
+    """STFT ``[batch, channels, n_bins, frames]`` and its magnitude relative to the level of all, compressed by 0.3."""
     with torch.autocast(audio.device.type, enabled=False):
         spectrum = stft(audio.float(), spec)
-        heard = (audio if level_of is None else level_of).float()
-        level = heard.square().mean((1, 2), keepdim=True).sqrt()[..., None] + _QUIET
+        level = audio.float().square().mean((1, 2), keepdim=True).sqrt()[..., None] + _QUIET
         return spectrum, (spectrum.abs() / (level * spec.n_fft**0.5)) ** 0.3
 
 
@@ -61,9 +57,5 @@ def apply_logits(logits: Tensor, spectrum: Tensor, samples: int, spec: SpectralS
 
     Logits are ``[batch, stems, 2, n_bins - 1, frames]``, an even number of bins; see :func:`apply_masks`.
     """
-    return apply_masks(with_highest_bin(torch.sigmoid(logits.float())), spectrum, samples, spec)
-
-
-def with_highest_bin(masks: Tensor) -> Tensor:
-    """Masks ``[..., n_bins - 1, frames]`` of all bins: the highest one shares its neighbour's."""
-    return torch.cat([masks, masks[..., -1:, :]], dim=-2)
+    masks = torch.sigmoid(logits.float())
+    return apply_masks(torch.cat([masks, masks[..., -1:, :]], dim=-2), spectrum, samples, spec)

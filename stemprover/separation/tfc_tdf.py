@@ -18,16 +18,10 @@ from torch import Tensor, nn
 from stemprover.separation.layout import STEMS, apply_logits, spectrum_of
 from stemprover.spectral.spec import SpectralSpec
 
-__all__ = ["BINS", "TfcTdfUNet", "with_mid_side"]
+__all__ = ["TfcTdfUNet"]
 
-BINS = 8  # of a patch; with frames twice as long as usual there is no need to take several together
+_BINS = 8  # of a patch; with frames twice as long as usual there is no need to take several together
 _NARROW = 8  # the dense layers pass through an eighth of the frequencies
-
-
-def with_mid_side(audio: Tensor) -> Tensor:
-    """Left, right, mid and side: ``[batch, 2, samples] -> [batch, 4, samples]``."""
-    left, right = audio[:, :1], audio[:, 1:]
-    return torch.cat([audio, (left + right) / 2, (left - right) / 2], 1)
 
 
 class _Dense(nn.Module):
@@ -89,39 +83,29 @@ class TfcTdfUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         super().__init__()
         self.stems = tuple(stems)
         self.spec = SpectralSpec(n_fft=n_fft, hop=hop)
-        rows = [n_fft // 2 // BINS >> level for level in range(len(channels))]
+        rows = [n_fft // 2 // _BINS >> level for level in range(len(channels))]
         pairs = list(itertools.pairwise(channels))
-        self.embed = nn.Conv2d(4 * BINS, channels[0], 1)
+        self.embed = nn.Conv2d(4 * _BINS, channels[0], 1)
         self.place = nn.Parameter(torch.zeros(1, channels[0], rows[0], 1))  # what is usual at this frequency
         self.down = nn.ModuleList(_Block(*level) for level in zip(channels, rows, strict=True))
         self.smaller = nn.ModuleList(nn.Conv2d(fine, coarse, 2, 2) for fine, coarse in pairs)
         self.larger = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, 2, 2) for fine, coarse in pairs)
         self.up = nn.ModuleList(_Block(*level) for level in zip(channels[:-1], rows[:-1], strict=True))
-        self._make_heads(channels[0])
+        self.head = nn.Conv2d(channels[0], len(self.stems) * 2 * _BINS, 1)
         self.to(memory_format=torch.channels_last)
-
-    def _make_heads(self, width: int) -> None:
-        """What turns the U-Net's output into answers."""
-        self.head = nn.Conv2d(width, len(self.stems) * 2 * BINS, 1)
 
     def forward(self, audio: Tensor) -> Tensor:
         """Separate ``[batch, 2, samples]`` into ``[batch, stems, 2, samples]``."""
-        spectrum, image = spectrum_of(with_mid_side(audio), self.spec)
+        left, right = audio[:, :1], audio[:, 1:]
+        spectrum, image = spectrum_of(torch.cat([audio, (left + right) / 2, (left - right) / 2], 1), self.spec)
         return apply_logits(self._logits(image[:, :, :-1]), spectrum[:, :2], audio.shape[-1], self.spec)
 
     def _logits(self, image: Tensor) -> Tensor:
         """``[batch, 4, bins, frames] -> [batch, stems, 2, bins, frames]``."""
-        return self._per_bin(self.head, self._through(self.embed(self._patches(image))))[..., : image.shape[-1]]
-
-    def _patches(self, image: Tensor) -> Tensor:
-        """``[batch, 4, bins, frames] -> [batch, 4 * BINS, bins / BINS, frames]``, as many frames as fit."""
-        image = nn.functional.pad(image, (0, -image.shape[-1] % (1 << len(self.smaller))))
-        patches: Tensor = rearrange(image, "b c (f p) t -> b (c p) f t", p=BINS)
-        return patches.contiguous(memory_format=torch.channels_last)
-
-    def _through(self, hidden: Tensor) -> Tensor:
-        """The U-Net itself, ``[batch, channels[0], rows[0], frames]``, same shape."""
-        hidden = hidden + self.place
+        frames = image.shape[-1]
+        image = nn.functional.pad(image, (0, -frames % (1 << len(self.smaller))))
+        patches = rearrange(image, "b c (f p) t -> b (c p) f t", p=_BINS)
+        hidden = self.embed(patches.contiguous(memory_format=torch.channels_last)) + self.place
         skips: list[Tensor] = []
         for block, smaller in zip(self.down[:-1], self.smaller, strict=True):
             skips.append(block(hidden))
@@ -129,9 +113,5 @@ class TfcTdfUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         hidden = self.down[-1](hidden)
         for block, larger, skip in zip(reversed(self.up), reversed(self.larger), reversed(skips), strict=True):
             hidden = block(larger(hidden) + skip)
-        return hidden
-
-    def _per_bin(self, head: nn.Module, hidden: Tensor) -> Tensor:
-        """What a head says of every bin, ``[batch, stems, 2, bins, frames]``."""
-        said: Tensor = rearrange(head(hidden), "b (s c p) f t -> b s c (f p) t", s=len(self.stems), c=2, p=BINS)
-        return said
+        masks: Tensor = rearrange(self.head(hidden), "b (s c p) f t -> b s c (f p) t", s=len(self.stems), c=2, p=_BINS)
+        return masks[..., :frames]

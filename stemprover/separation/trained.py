@@ -17,20 +17,11 @@ from stemprover.separation.inference import separate
 from stemprover.separation.layout import STEMS
 from stemprover.separation.mask_unet import MaskUNet
 from stemprover.separation.open_unmix import OpenUnmixLike
-from stemprover.separation.refiner import Refiner
 from stemprover.separation.spleeter import Spleeter
 from stemprover.separation.tfc_tdf import TfcTdfUNet
 from stemprover.separation.waveform_unet import WaveformUNet
 
-__all__ = [
-    "ARCHITECTURES",
-    "REFINER",
-    "TRAINED_ON",
-    "TrainedSeparator",
-    "find_network",
-    "find_separators",
-    "load_network",
-]
+__all__ = ["ARCHITECTURES", "TRAINED_ON", "TrainedSeparator", "find_separators", "load_network"]
 
 ARCHITECTURES: Mapping[str, type[nn.Module]] = {
     "mask-unet": MaskUNet,
@@ -39,19 +30,17 @@ ARCHITECTURES: Mapping[str, type[nn.Module]] = {
     "waveform-unet": WaveformUNet,
     "spleeter": Spleeter,
 }
-REFINER = "refiner"
-_KNOWN: Mapping[str, type[nn.Module]] = {**ARCHITECTURES, REFINER: Refiner}
 TRAINED_ON = "trained_on.json"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TrainedSeparator:
-    """Folder of a separator or refiner.
+    """A separator's folder.
 
     Attributes
     ----------
     architecture : str
-        One of ``ARCHITECTURES``, or ``REFINER``.
+        One of ``ARCHITECTURES``.
     folder : Path
         Holds weights, configuration and ``trained_on.json``.
     heard : frozenset of str
@@ -74,10 +63,6 @@ class TrainedSeparator:
             If it trained on one of them: what it makes of known music tells nothing about unknown music.
         """
         self.require_unknown(sources)
-        if self.architecture == REFINER:
-            raise ModelError(
-                "a separator, which needs nothing but a mixture", f"a refiner in {self.folder}", "name another"
-            )
         return separate(load_network(self.folder), torch.from_numpy(audio)).numpy()
 
     def require_unknown(self, sources: Iterable[str]) -> None:
@@ -88,37 +73,19 @@ class TrainedSeparator:
             raise ModelError(f"a separator that never heard {', '.join(known)}", f"{self.folder} did", fix)
 
 
-def find_separators(folder: Path, refiners: bool = False) -> tuple[TrainedSeparator, ...]:
+def find_separators(folder: Path) -> tuple[TrainedSeparator, ...]:
     """Return every separator at or below a folder, for example all ``final`` and ``early`` of a folder of runs.
-
-    With ``refiners``, networks that need a stem beside the mixture are among them.
 
     Raises
     ------
     ModelError
         If there is none, or one cannot be read.
     """
-    described = [_describe(path.parent) for path in sorted(folder.rglob(TRAINED_ON))]
-    found = tuple(one for one in described if refiners or one.architecture != REFINER)
+    found = tuple(_describe(path.parent) for path in sorted(folder.rglob(TRAINED_ON)))
     if not found:
         fix = "train them with `stemprover train separator`"
-        raise ModelError("separators", f"only refiners below {folder}" if described else f"none below {folder}", fix)
+        raise ModelError("separators", f"none below {folder}", fix)
     return found
-
-
-def find_network(folder: Path) -> TrainedSeparator:
-    """Return the one separator or refiner at or below a folder.
-
-    Raises
-    ------
-    ModelError
-        If there is none or several, or it cannot be read.
-    """
-    found = find_separators(folder, refiners=True)
-    if len(found) > 1:
-        got = ", ".join(sorted(str(one.folder.relative_to(folder)) for one in found))
-        raise ModelError(f"one network in {folder}", got, "name one of these folders")
-    return found[0]
 
 
 def _describe(folder: Path) -> TrainedSeparator:
@@ -135,7 +102,7 @@ def _configuration(folder: Path) -> tuple[str, tuple[str, ...]]:
     """Architecture, and stems: the first separators knew songs only and did not name theirs."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     name = config["_class_name"]
-    names = {kind.__name__: architecture for architecture, kind in _KNOWN.items()}
+    names = {kind.__name__: architecture for architecture, kind in ARCHITECTURES.items()}
     if name not in names:
         raise ValueError(f"no architecture {name}; known are {', '.join(names)}")
     return names[name], tuple(config.get("stems", STEMS))
@@ -157,7 +124,7 @@ def load_network(folder: Path, device: torch.device | None = None) -> nn.Module:
 def _loaded(folder: Path, device: torch.device) -> nn.Module:
     fix = "give the final/ folder of a run of `stemprover train separator`"
     try:
-        kind = _KNOWN[_configuration(folder)[0]]
+        kind = ARCHITECTURES[_configuration(folder)[0]]
         loaded = kind.from_pretrained(  # type: ignore[attr-defined]
             folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
         )

@@ -18,7 +18,7 @@ from stemprover.spectral.spec import SPEC
 from stemprover.training.detected import maps_of, read_detections, strongest
 from stemprover.training.variation import AS_IT_IS, Variation, draw_variation
 
-__all__ = ["Batch", "PairBatches", "chances", "decoded_audio"]
+__all__ = ["Batch", "PairBatches"]
 
 FRAMES = 256
 SAMPLES = (FRAMES - 1) * SPEC.hop
@@ -121,7 +121,7 @@ class PairBatches:
         if not pairs:
             raise TrainingError(f"{split} pairs in {folder}", "none", "build them with `stemprover data pairs`")
         chosen = [pair for pair in pairs if artifact and _has(pair, artifact)] or pairs
-        self.pools = tuple((pool, chances(pool)) for pool in (pairs, chosen))
+        self.pools = tuple((pool, _weights(pool)) for pool in (pairs, chosen))
         self.folder, self.batch_size, self.seed = folder, batch_size, seed
         self.blind_share, self.rescale_share = blind_share, rescale_share
         self.detected_share, self.flat_share = detected_share, flat_share
@@ -151,7 +151,7 @@ class PairBatches:
     def _item(self, rng: np.random.Generator) -> _Item:
         pool, weights = self.pools[int(rng.random() < 0.75)]
         pair = pool[int(rng.choice(len(pool), p=weights))]
-        decoded = _Decoded(decoded_audio(self.folder, pair), load_file(pair.path("labels")))
+        decoded = self._decode(pair)
         variation = draw_variation(rng) if self.varied_share and rng.random() < self.varied_share else AS_IT_IS
         length = min(variation.length(SAMPLES), pair.samples)
         start = int(rng.integers((pair.samples - length) // SPEC.hop + 1))
@@ -184,19 +184,16 @@ class PairBatches:
         overall = float((severity * present).sum() / present.sum().clamp_min(1.0))
         return _Where(severity, present, _strongest(decoded.labels), overall)
 
-
-def decoded_audio(folder: Path, pair: Pair) -> np.ndarray:
-    """Clean stem, stem and mixture as int16 ``[3, 2, samples]``, a memory map of what is kept in ``.decoded``."""
-    path = folder / ".decoded" / f"{pair.id}-{pair.sha256['artifact'][:12]}.npy"
-    if not path.is_file():
-        path.parent.mkdir(exist_ok=True)
-        audio = load(pair)
-        stacked = np.stack([audio.clean, audio.artifact, audio.mixture])
-        partial = path.with_suffix(f".{np.random.default_rng().integers(1 << 30)}.partial.npy")
-        np.save(partial, np.clip(np.round(stacked * 32768.0), -32768, 32767).astype(np.int16))
-        partial.replace(path)
-    mapped: np.ndarray = np.load(path, mmap_mode="r")
-    return mapped
+    def _decode(self, pair: Pair) -> _Decoded:
+        path = self.folder / ".decoded" / f"{pair.id}-{pair.sha256['artifact'][:12]}.npy"
+        if not path.is_file():
+            path.parent.mkdir(exist_ok=True)
+            audio = load(pair)
+            stacked = np.stack([audio.clean, audio.artifact, audio.mixture])
+            partial = path.with_suffix(f".{np.random.default_rng().integers(1 << 30)}.partial.npy")
+            np.save(partial, np.clip(np.round(stacked * 32768.0), -32768, 32767).astype(np.int16))
+            partial.replace(path)
+        return _Decoded(np.load(path, mmap_mode="r"), load_file(pair.path("labels")))
 
 
 def _detected(found: Sequence[Detection], start: int, variation: Variation) -> _Where | None:
@@ -224,7 +221,7 @@ def _strongest(labels: dict[str, np.ndarray]) -> str:
     return max(totals, key=lambda name: totals[name]) if totals else "any"
 
 
-def chances(pairs: Sequence[Pair]) -> np.ndarray:
+def _weights(pairs: Sequence[Pair]) -> np.ndarray:
     """Chance of each pair: separators' stems are mostly at 0 to 15 dB SDR, and clean ones must not be forgotten."""
     chances = np.array([0.3 if pair.sdr_db is None else 0.1 + pair.severity for pair in pairs])
     total: np.ndarray = chances / chances.sum()

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from stemprover.synthesis.gate import RepairGate
+from stemprover.training.losses import ratios_db
 
 __all__ = ["GateTask", "Outcome", "Outcomes"]
 
-_FLOOR = 1e-3  # of the clean energy, as in the other losses: an error 30 dB below the stem counts as none
-_LEAST = 1e-2  # likewise: of a stem of which 20 dB less than that is left, SI-SDR tells nothing
 _WORSE_DB, _EDGE_DB = 0.1, 0.05
 _BEST_DB = 6.0  # a gain beyond it is no better: a few easy items are not to decide
 
@@ -46,15 +45,7 @@ class Outcome:
         """Gain of SDR and of SI-SDR of applying ``share`` ``[items, n_bands]``, in dB, shape ``[2, items]``."""
         energy = self.stem + (share * (2.0 * self.with_stem + share * self.change)).sum(1)
         product = self.both + (share * self.with_clean).sum(1)
-        return self._ratios_db(energy, product) - self._ratios_db(self.stem, self.both)
-
-    def _ratios_db(self, energy: Tensor, product: Tensor) -> Tensor:
-        """SDR and SI-SDR of an estimate with this energy and product with the clean stem; both have floors."""
-        floor, least = _FLOOR * self.clean + 1e-9, _LEAST * self.clean + 1e-9
-        error = (energy - 2.0 * product + self.clean).clamp_min(0.0)
-        held = product.clamp_min(0.0).square() / (energy + 1e-9)  # of the clean stem, by the estimate scaled to fit it
-        missing = (self.clean - held).clamp_min(0.0)
-        return 10.0 * torch.log10(torch.stack([self.clean / (error + floor), (held + least) / (missing + floor)]))
+        return ratios_db(energy, product, self.clean) - ratios_db(self.stem, self.both, self.clean)
 
 
 class Outcomes:

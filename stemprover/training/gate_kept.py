@@ -22,7 +22,7 @@ from stemprover.training.gate import Outcome
 from stemprover.training.gate_draws import SPOILED, Draw
 from stemprover.training.loop import Log
 
-__all__ = ["Changes", "join", "make_outcomes"]
+__all__ = ["Changes", "join", "make_outcomes", "require_same"]
 
 
 class Changes(Protocol):
@@ -51,7 +51,7 @@ def make_outcomes(changes: Changes, draws: Sequence[Draw], folder: Path, log: Lo
     """
     state = PartialState(cpu=not torch.accelerator.is_available())
     folder.mkdir(parents=True, exist_ok=True)
-    _require_same(folder / "made_with.json", changes.made_with)
+    require_same(folder / "made_with.json", changes.made_with)
     paths = [folder / f"{draw.name}.safetensors" for draw in draws]
     for number in range(state.process_index, len(draws), state.num_processes):
         if not paths[number].is_file():
@@ -68,14 +68,22 @@ def make_outcomes(changes: Changes, draws: Sequence[Draw], folder: Path, log: Lo
     return join(parts)
 
 
-def _require_same(path: Path, made_with: Mapping[str, str]) -> None:
-    """Note what repairs are made with, or compare it with the note."""
+def require_same(path: Path, made_with: Mapping[str, str], option: str = "--out") -> None:
+    """Note what the files of a folder are made with, or compare it with the note.
+
+    ``option`` is the one that names the folder.
+
+    Raises
+    ------
+    TrainingError
+        If it is something else.
+    """
     if path.is_file():
         noted = json.loads(path.read_text(encoding="utf-8"))
         differing = sorted(name for name in noted.keys() | made_with.keys() if noted.get(name) != made_with.get(name))
         if differing:
             got = f"others of {', '.join(differing)}"
-            raise TrainingError(f"the networks and plugins that made {path.parent}", got, "name another --out")
+            raise TrainingError(f"the networks and plugins that made {path.parent}", got, f"name another {option}")
         return
     partial = path.with_suffix(f".{os.getpid()}.partial")  # another process may be about to read the note
     partial.write_text(json.dumps(made_with, indent=2, sort_keys=True), encoding="utf-8")

@@ -5,22 +5,25 @@ Detection and the plan take part as in a repair, so that changes are where they 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+import torch
 
 from stemprover.data.pairs import Pair, load
 from stemprover.enhance import Enhancer, Settings
-from stemprover.errors import TrainingError
 from stemprover.plugins import folder_sha256
 from stemprover.progress import Silent
 from stemprover.render import Renderer, Stages
-from stemprover.separation.layout import KIT_STEMS, STEMS
-from stemprover.separation.refiner import listener
 from stemprover.separation.trained import TrainedSeparator, load_network
 from stemprover.stems import Stem, StemSet
+from stemprover.synthesis.arbiter import Arbiter, load_arbiter
 from stemprover.synthesis.gate import constant_gate
-from stemprover.synthesis.opinion import OPINIONS, Judge, SecondOpinion
+from stemprover.synthesis.opinion import OPINIONS, Judge, SecondOpinion, take_answer
+from stemprover.training.answers import require_known, separator_for
+from stemprover.training.arbitration import TrainedArbiter
 from stemprover.training.gate import Outcome
 from stemprover.training.gate_draws import SPOILED, Draw
 from stemprover.training.gate_repairs import found_with, outcome_of, spoiled_outcome
@@ -39,6 +42,9 @@ class Opinions:
         Finds where: its detectors and adapters.
     separators : sequence of TrainedSeparator
         Of each pair the first one is asked that knows its class and never heard any of its music.
+    arbiters : sequence of TrainedArbiter
+        Likewise; answers on classes that none of them knows are taken as they are. On pairs without named music there
+        are no opinions of arbiters: any of them may have learned on the pair itself.
 
     Raises
     ------
@@ -51,15 +57,15 @@ class Opinions:
         What opinions depend on.
     """
 
-    def __init__(self, enhancer: Enhancer, separators: Sequence[TrainedSeparator]) -> None:
-        for separator in separators:
-            if separator.stems not in (STEMS, KIT_STEMS):
-                got = f"{separator.folder} for {', '.join(separator.stems)}"
-                raise TrainingError(f"separators for {', '.join(STEMS)} or {', '.join(KIT_STEMS)}", got, "leave it out")
-        self._enhancer, self._separators = enhancer, tuple(separators)
+    def __init__(
+        self, enhancer: Enhancer, separators: Sequence[TrainedSeparator], arbiters: Sequence[TrainedArbiter] = ()
+    ) -> None:
+        require_known(separators)
+        self._enhancer, self._separators, self._arbiters = enhancer, tuple(separators), tuple(arbiters)
         self.made_with = {
             **found_with(enhancer),
             **{f"separator {number}": folder_sha256(one.folder) for number, one in enumerate(separators, 1)},
+            **{f"arbiter {number}": folder_sha256(one.folder) for number, one in enumerate(arbiters, 1)},
         }
 
     def fits(self, draw: Draw) -> bool:
@@ -75,11 +81,8 @@ class Opinions:
         stem = Stem.from_array(audio.artifact, pair.sample_rate, pair.stem)
         stems = StemSet((stem,), Stem.from_array(audio.mixture, pair.sample_rate))
         plan = self._enhancer.enhance_set(stems, Settings(auto_detect=True, generic=True), plan_only=True)[0]
-        judge = self._judge(pair)
-        assert judge is not None  # or it would not fit
-        device = self._enhancer.models.device
-        network = load_network(judge.folder, device)
-        opinion = SecondOpinion({judge.stems: Judge(listener(network), constant_gate(1.0))})
+        opinion, device = self._judge(pair), self._enhancer.models.device
+        assert opinion is not None  # or it would not fit
         stages = Stages(
             restore=lambda condition, _scales, _seeds: condition.image.squeeze(1),
             synthesise=lambda request: request.spectrum,
@@ -93,6 +96,21 @@ class Opinions:
         change = np.concatenate(list(renderer.blocks(_BLOCK)), axis=1)
         return outcome_of(audio, change, plan.segments, alone=False)
 
-    def _judge(self, pair: Pair) -> TrainedSeparator | None:
-        music, stems = pair.music, KIT_STEMS if pair.stem in KIT_STEMS else STEMS
-        return next((one for one in self._separators if one.stems == stems and not one.heard & music), None)
+    def _judge(self, pair: Pair) -> SecondOpinion | None:
+        """What says something of a pair: networks that never heard any of its music."""
+        separator = separator_for(pair, self._separators)
+        knowing = [one for one in self._arbiters if pair.stem in one.classes]
+        arbiter = next((one for one in knowing if pair.music and not one.heard & pair.music), None)
+        if separator is None or (knowing and arbiter is None):
+            return None
+        device = self._enhancer.models.device
+        settle = take_answer if arbiter is None else _loaded(arbiter.folder, device).settle
+        return SecondOpinion(
+            {separator.stems: Judge(load_network(separator.folder, device), settle, constant_gate(1.0))}
+        )
+
+
+@functools.lru_cache(maxsize=32)
+def _loaded(folder: Path, device: torch.device) -> Arbiter:
+    arbiter: Arbiter = load_arbiter(folder).to(device)
+    return arbiter

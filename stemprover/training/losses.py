@@ -15,11 +15,31 @@ __all__ = [
     "multi_resolution",
     "perceptual_weight",
     "phase_coherence",
+    "ratios_db",
     "scaled_error_ratio",
     "scaled_gain_error_ratio",
 ]
 
 _RESOLUTIONS = ((512, 128), (4096, 1024))
+_FLOOR = 1e-3  # of the clean energy: an error 30 dB below the stem counts as none
+_LEAST = 1e-2  # likewise: of a stem of which 20 dB less than that is left, SI-SDR tells nothing
+
+
+def ratios_db(energy: Tensor, product: Tensor, clean: Tensor, floor: float = _FLOOR) -> Tensor:
+    """SDR and SI-SDR in dB, both with floors, from energies; ``[2, batch]``.
+
+    Parameters
+    ----------
+    energy, product, clean : Tensor
+        Energy of an estimate, its product with the clean stem, and the energy of that, shape ``[batch]``.
+    floor : float
+        Of the clean energy: smaller errors count as none.
+    """
+    reference, least = floor * clean + 1e-9, _LEAST * clean + 1e-9
+    error = (energy - 2.0 * product + clean).clamp_min(0.0)
+    held = product.clamp_min(0.0).square() / (energy + 1e-9)  # of the clean stem, by the estimate scaled to fit it
+    missing = (clean - held).clamp_min(0.0)
+    return 10.0 * torch.log10(torch.stack([clean / (error + reference), (held + least) / (missing + reference)]))
 
 
 def error_ratio(estimate: Tensor, clean: Tensor, degraded: Tensor, floor: float = 1e-3) -> Tensor:

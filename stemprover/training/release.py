@@ -1,7 +1,7 @@
 """Put trained weights in their places, with a card that says where they come from.
 
     python -m stemprover.training.release --base runs/base --vocoder runs/vocoder --gate runs/gate \
-        --separator runs/light --opinion runs/judge --opinion-gate runs/opinion_gate \
+        --separator runs/light --opinion runs/judge --opinion-arbiter runs/arbiter --opinion-gate runs/opinion_gate \
         --opinion-kit runs/kit_judge --opinion-kit-gate runs/opinion_kit_gate \
         --adapters runs/lora --figures docs/benchmarks/adapters.json
 """
@@ -22,7 +22,10 @@ __all__ = ["release_adapter", "release_models"]
 
 _ROOT = Path(__file__).parent.parent
 _PLUGINS = _ROOT.parent / "plugins"
-_MODELS = ("base", "vocoder", "gate", "separator", "opinion", "opinion_gate", "opinion_kit", "opinion_kit_gate")
+_MODELS = (
+    "base", "vocoder", "gate", "separator",
+    "opinion", "opinion_arbiter", "opinion_gate", "opinion_kit", "opinion_kit_gate",
+)  # fmt: skip
 
 
 def release_models(runs: Mapping[str, Path], weights: Path = _ROOT / "weights") -> None:

@@ -1,4 +1,4 @@
-"""One function per training: ``stemprover train base|controlnet|lora|vocoder|gate|separator|refiner``."""
+"""One function per training: ``stemprover train base|controlnet|lora|vocoder|gate|separator|arbiter``."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from stemprover.restoration.lora import default_targets, inject, learn_only, loa
 from stemprover.restoration.model import RestorationModel
 from stemprover.restoration.weights import forget_origin, load_base, save_base
 from stemprover.separation.layout import STEMS
-from stemprover.separation.refiner import Refiner
-from stemprover.separation.tfc_tdf import TfcTdfUNet
-from stemprover.separation.trained import ARCHITECTURES, find_network, find_separators, load_network
+from stemprover.separation.trained import ARCHITECTURES, find_separators
+from stemprover.synthesis.arbiter import Arbiter
 from stemprover.synthesis.embedded import EmbeddedVocoder
 from stemprover.synthesis.gate import DOUBT, RepairGate
+from stemprover.training.answers import make_answers, require_known, separator_for
+from stemprover.training.arbitration import ArbitrationTask, KnownAnswers, classes_of, find_arbiters
 from stemprover.training.dataset import PairBatches
 from stemprover.training.gate import GateTask, Outcome, Outcomes
 from stemprover.training.gate_draws import draw_pairs
@@ -34,25 +35,24 @@ from stemprover.training.gate_opinions import Opinions
 from stemprover.training.gate_repairs import Repairs
 from stemprover.training.loop import Log, Recipe, fit, read_recipe
 from stemprover.training.mixes import RandomMixes, fitting, material, without
-from stemprover.training.refining import RefiningTask, StereoPairs
 from stemprover.training.restoration import RestorationTask, new_model
-from stemprover.training.separation import SeparationTask
+from stemprover.training.separation import SeparationTask, heard_so_far
 from stemprover.training.vocoder import VocoderTask
 
 __all__ = [
     "RECIPES",
     "fit_gate",
+    "train_arbiter",
     "train_base",
     "train_controlnet",
     "train_gate",
     "train_lora",
-    "train_refiner",
     "train_separator",
     "train_vocoder",
 ]
 
 RECIPES = Path(__file__).parent / "recipes"
-_VARIED, _ALONE = 0.8, 0.35
+_VARIED = 0.8
 
 
 def _batches(pairs: Path, recipe: Recipe, artifact: str | None = None) -> tuple[PairBatches, PairBatches]:
@@ -157,17 +157,28 @@ def _save(network: EmbeddedVocoder | RepairGate, folder: Path) -> None:
 
 def train_gate(
     pairs: Path, out: Path, count: int = 1800, harm: float = 28.0, recipe: Path = RECIPES / "gate.yaml",
-    opinions: Path | None = None, doubt: float = DOUBT, log: Log | None = None,
+    opinions: Path | None = None, arbiters: Path | None = None, doubt: float = DOUBT, log: Log | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> Path:  # fmt: skip
     """Train the gate on repairs of ``count`` training pairs by everything that is installed; returns its folder.
 
-    With ``opinions``, a folder of separators or refiners, it learns on their second opinions instead. See
-    :class:`~stemprover.synthesis.gate.RepairGate` for ``doubt``.
+    With ``opinions``, a folder of separators, it learns on their second opinions instead, as the arbiters below
+    ``arbiters`` settle them. See :class:`~stemprover.synthesis.gate.RepairGate` for ``doubt``.
+
+    Raises
+    ------
+    OptionError
+        If there are arbiters without opinions.
+    ModelError
+        If there are no separators in ``opinions``, or no arbiters in ``arbiters``.
     """
+    if arbiters is not None and opinions is None:
+        raise OptionError("--arbiters beside --opinions", "no --opinions", "name the separators too")
     numbers = read_recipe(recipe, overrides)
     enhancer = Enhancer.from_pretrained(device="auto")
-    judged = None if opinions is None else Opinions(enhancer, find_separators(opinions, refiners=True))
+    judged = None
+    if opinions is not None:
+        judged = Opinions(enhancer, find_separators(opinions), () if arbiters is None else find_arbiters(arbiters))
     parts = {}
     for split, size in (("train", count), ("validation", max(1, count // 4))):
         draws = draw_pairs(read_manifest(pairs, split), size, numbers.seed)
@@ -209,42 +220,55 @@ def train_separator(
     train, validation = (
         without(open_libraries(data, cache or out / "cache", split), held_out) for split in ("train", "validation")
     )
-    task = SeparationTask(model, material(train))
+    task = SeparationTask(model, heard_so_far(out, material(train)))
     mixes = RandomMixes(train, numbers.batch_size, numbers.seed, stems, _VARIED)
     return fit(task, mixes, RandomMixes(validation, 4, 1234, stems), numbers, out, log)
 
 
-def train_refiner(
-    pairs: Path, out: Path, start: Path, held_out: Sequence[str] = (), recipe: Path = RECIPES / "refiner.yaml",
-    log: Log | None = None, overrides: Mapping[str, Any] | None = None,
+def train_arbiter(
+    pairs: Path, out: Path, opinions: Path, held_out: Sequence[str] = (), kept: Path | None = None,
+    recipe: Path = RECIPES / "arbiter.yaml", log: Log | None = None, overrides: Mapping[str, Any] | None = None,
 ) -> Path:  # fmt: skip
-    """Train a refiner that begins as the ``tfc-tdf`` separator, or the refiner, in ``start``; returns its folder.
+    """Train an arbiter between stems and the answers of separators in ``opinions``; returns its folder.
 
-    Pairs with music of ``held_out`` (patterns) are left out.
+    Of each pair a separator is asked that never heard any of its music; all must take the same apart, songs or kits.
+    Pairs with music of ``held_out`` (patterns) are left out. ``kept`` holds what is known of answers, ``out/answers``
+    by default; several trainings can share it.
 
     Raises
     ------
     TrainingError
-        If ``start`` is of another architecture or has heard what is to be left out, or if a pattern fits nothing: a
-        misspelt name would let the song into the training.
+        If separators are for different stems, no pair is left, or a pattern fits nothing: a misspelt name would let the
+        song into the training.
+    ModelError
+        If there are no separators in ``opinions``.
     """
     numbers = read_recipe(recipe, overrides)
     torch.manual_seed(numbers.seed)
-    begun = find_network(start)
-    network = copy.deepcopy(load_network(begun.folder)).requires_grad_(True)
-    if not isinstance(network, TfcTdfUNet):
-        raise TrainingError(
-            "a tfc-tdf separator or a refiner to begin with", begun.architecture, "name another --start"
-        )
-    model = network if isinstance(network, Refiner) else Refiner.of(network)
-    left_out = fitting(begun.heard.union(*(pair.music for pair in read_manifest(pairs))), held_out)
-    known = sorted(begun.heard & left_out)
-    if known:
-        got = f"{begun.folder}, which heard {', '.join(known)}"
-        raise TrainingError(f"a network that never heard {', '.join(held_out)}", got, "name another --start")
-    drawn = StereoPairs(
-        pairs, "train", begun.stems, numbers.batch_size, numbers.seed,
-        varied_share=_VARIED, alone_share=_ALONE, without=left_out,
-    )  # fmt: skip
-    validation = StereoPairs(pairs, "validation", begun.stems, 8, 1234, without=left_out)
-    return fit(RefiningTask(model.train(), begun.heard | drawn.music), drawn, validation, numbers, out, log)
+    separators = find_separators(opinions)
+    require_known(separators)
+    if len({one.stems for one in separators}) > 1:
+        got = "; ".join(sorted({", ".join(one.stems) for one in separators}))
+        raise TrainingError("separators that take the same apart", got, "name a folder of some of them")
+    everything = read_manifest(pairs)
+    left_out = fitting(frozenset().union(*(pair.music for pair in everything)), held_out)
+    model = Arbiter(classes_of(separators[0].stems))
+    chosen = {
+        split: [
+            pair for pair in everything
+            if pair.split == split and pair.stem in model.classes and pair.has_siblings
+            and not pair.music & left_out and separator_for(pair, separators) is not None
+        ]
+        for split in ("train", "validation")
+    }  # fmt: skip
+    for split, found in chosen.items():
+        if not found:
+            expected = f"{split} pairs in {pairs} with siblings, of {', '.join(model.classes)}"
+            got = f"none whose music a separator in {opinions} never heard, without {', '.join(held_out) or 'nothing'}"
+            raise TrainingError(expected, got, "name separators that trained without some of it, or leave less out")
+    folder = kept or out / "answers"
+    make_answers([*chosen["train"], *chosen["validation"]], separators, folder, log)
+    drawn = KnownAnswers(chosen["train"], folder, model.classes, numbers.batch_size, numbers.seed, varied=True)
+    validation = KnownAnswers(chosen["validation"], folder, model.classes, 32, 1234, varied=False)
+    task = ArbitrationTask(model, heard_so_far(out, drawn.music))
+    return fit(task, drawn, validation, numbers, out, log)

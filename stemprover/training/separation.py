@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
@@ -17,9 +18,9 @@ from stemprover.spectral.spec import SpectralSpec
 from stemprover.spectral.stft import power, stft
 from stemprover.training.mixes import Mixes
 
-__all__ = ["COARSE", "SeparationTask", "compressed", "save_network"]
+__all__ = ["SeparationTask", "heard_so_far", "save_network"]
 
-COARSE = SpectralSpec(hop=1024)
+_COARSE = SpectralSpec(hop=1024)
 _TINY = 1e-6
 
 
@@ -50,7 +51,7 @@ class SeparationTask:
         with torch.autocast(mixture.device.type, enabled=False):
             ratio = _error_ratio(estimate, batch.stems, mixture)
             level = mixture.square().mean((1, 2)).sqrt()[:, None, None, None] + _TINY
-            magnitude = (compressed(estimate / level) - compressed(batch.stems / level)).abs().mean()
+            magnitude = (_compressed(estimate / level) - _compressed(batch.stems / level)).abs().mean()
         return ratio + 4.0 * magnitude, {"error_db": 10.0 * ratio.item(), "magnitude": magnitude.item()}
 
     def validate(self, batch: Mixes) -> Mapping[str, float]:
@@ -69,6 +70,21 @@ class SeparationTask:
     def save(self, folder: Path) -> None:
         """Write weights in half precision, configuration and what was heard."""
         save_network(self.model, self.heard, folder)
+
+
+def heard_so_far(out: Path, heard: Iterable[str]) -> tuple[str, ...]:
+    """Note in a run's folder what it hears, and return that with what it has heard before it was started again.
+
+    What a run learned with another ``--without`` is not forgotten.
+    """
+    path = out / "heard.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    together = sorted({*heard, *before})
+    out.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")  # another process may be about to read it
+    partial.write_text(json.dumps(together, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
+    return tuple(together)
 
 
 def save_network(model: nn.Module, heard: Iterable[str], folder: Path) -> None:
@@ -90,7 +106,7 @@ def _error_ratio(estimate: Tensor, stems: Tensor, mixture: Tensor) -> Tensor:
     return torch.log10(missed / whole + 0.01).mean()
 
 
-def compressed(audio: Tensor) -> Tensor:
+def _compressed(audio: Tensor) -> Tensor:
     """Magnitude of the sum of both channels to the power 0.3; half the hop would cost twice as much."""
-    scaled = stft(audio.sum(2), COARSE) / COARSE.n_fft**0.5
+    scaled = stft(audio.sum(2), _COARSE) / _COARSE.n_fft**0.5
     return (power(scaled) + 1e-5).pow(0.15)

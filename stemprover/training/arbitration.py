@@ -1,0 +1,276 @@
+"""Training arbiters: which of stem and answer is nearer to the truth, where, on music that nobody asked had heard."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from stemprover.data.pairs import Pair
+from stemprover.errors import ModelError, TrainingError
+from stemprover.separation.trained import TRAINED_ON
+from stemprover.synthesis.arbiter import ARBITER_SPEC, Arbiter
+from stemprover.synthesis.opinion import INSTRUMENTAL
+from stemprover.training.answers import SIGNALS, answers_path
+from stemprover.training.losses import ratios_db
+from stemprover.training.separation import save_network
+
+__all__ = ["ArbitrationTask", "Cases", "KnownAnswers", "TrainedArbiter", "classes_of", "find_arbiters"]
+
+_FRAMES = 128  # three seconds
+_FLOOR = 1e-2  # with less, stems that are all but clean have by far the steepest losses, and it learns to do nothing
+_HARM = 1.0  # of a decibel that is lost, beside what one that is gained is worth; the gate has its say later
+_MOST_DB = 30.0
+_WORSE_DB = 0.1
+_CLEANER, _AS_CLEAN = 0.2, 0.05
+_DRAWS, _AUDIBLE = 100, 1e-4
+_OTHER_ANSWER, _OTHER_TONE = 0.3, 0.5
+_TONE_DB, _TONE_POINTS = 4.0, 6
+_PLACES = {frozenset(both): place for place, both in enumerate(itertools.combinations_with_replacement(SIGNALS, 2))}
+"""Where the product of each two signals is."""
+_STEM, _MIXTURE, _CLEAN = (_PLACES[frozenset({signal})] for signal in ("stem", "mixture", "clean"))
+
+
+def classes_of(stems: Sequence[str]) -> tuple[str, ...]:
+    """Classes that there are answers on from separators for these stems: of songs, the instrumental too."""
+    return (*stems, INSTRUMENTAL) if "vocals" in stems else tuple(stems)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TrainedArbiter:
+    """Folder of an arbiter.
+
+    Attributes
+    ----------
+    folder : Path
+        Holds weights, configuration and what it trained on.
+    heard : frozenset of str
+        Songs, kits and solo recordings that it learned on.
+    classes : tuple of str
+        Stem classes that it knows.
+    """
+
+    folder: Path
+    heard: frozenset[str]
+    classes: tuple[str, ...]
+
+
+def find_arbiters(folder: Path) -> tuple[TrainedArbiter, ...]:
+    """Return every arbiter at or below a folder.
+
+    Raises
+    ------
+    ModelError
+        If there is none, or one cannot be read.
+    """
+    fix = "train them with `stemprover train arbiter`"
+    found = []
+    for path in sorted(folder.rglob(TRAINED_ON)):
+        try:
+            config = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
+            if (kind := config["_class_name"]) != Arbiter.__name__:
+                raise ModelError("arbiters only", f"{kind} in {path.parent}", f"name another folder, or {fix}")
+            heard = json.loads(path.read_text(encoding="utf-8"))["heard"]
+            found.append(TrainedArbiter(path.parent, frozenset(heard), tuple(config["classes"])))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"an arbiter in {path.parent}", repr(error), f"delete the folder, or {fix}") from error
+    if not found:
+        raise ModelError("arbiters", f"none below {folder}", fix)
+    return tuple(found)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cases:
+    """Stems and answers to weigh.
+
+    Attributes
+    ----------
+    products : Tensor
+        Of ``SIGNALS``, see :func:`~stemprover.synthesis.arbiter.products`; shape ``[batch, 10, n_bands, frames]``.
+    index : Tensor
+        Place of each one's class among the arbiter's, shape ``[batch]``.
+    """
+
+    products: Tensor
+    index: Tensor
+
+
+class KnownAnswers:
+    """Draws batch ``i`` from ``(seed, i)`` alone, so that training resumes to the step.
+
+    Parameters
+    ----------
+    pairs : sequence of Pair
+        Whose products are kept in ``folder``.
+    folder : Path
+        See :func:`~stemprover.training.answers.make_answers`.
+    classes : sequence of str
+        Those of the arbiter, in order.
+    batch_size, seed : int
+        Items per batch; seed of the draw.
+    varied : bool
+        Whether errors of stems and answers are made smaller and larger, and tones changed.
+
+    Raises
+    ------
+    TrainingError
+        If there are no pairs; from :meth:`batch`, if none of them can be heard.
+
+    Attributes
+    ----------
+    music : frozenset of str
+        Songs, kits and solo recordings in the pairs.
+    """
+
+    def __init__(
+        self, pairs: Sequence[Pair], folder: Path, classes: Sequence[str], batch_size: int, seed: int, varied: bool
+    ) -> None:
+        if not pairs:
+            raise TrainingError("pairs to learn from", "none", "make some with `stemprover data pairs`")
+        self.pairs, self.folder, self.classes = list(pairs), folder, tuple(classes)
+        self.batch_size, self.seed, self.varied = batch_size, seed, varied
+        chances = np.array([0.5 if pair.sdr_db is None else 1.0 for pair in pairs])
+        self._chances = chances / chances.sum()
+        self.music = frozenset(name for pair in pairs for name in pair.music)
+
+    def batch(self, index: int) -> Cases:
+        """Return batch ``index``; the same index always gives the same batch of a finished folder."""
+        rng = np.random.default_rng((self.seed, index))
+        drawn = [self._case(rng) for _ in range(self.batch_size)]
+        return Cases(torch.stack([each for each, _ in drawn]), torch.tensor([number for _, number in drawn]))
+
+    def _case(self, rng: np.random.Generator) -> tuple[Tensor, int]:
+        """One case, its stem audible before and after."""
+        for _ in range(_DRAWS):
+            pair = self.pairs[int(rng.choice(len(self.pairs), p=self._chances))]
+            products = self._cut(pair, rng)
+            if min(products[_STEM].sum(), products[_CLEAN].sum()) > _AUDIBLE * products[_MIXTURE].sum():
+                return products, self.classes.index(pair.stem)
+        raise TrainingError("pairs that can be heard", f"{_DRAWS} silent ones in {self.folder}", "make others")
+
+    def _cut(self, pair: Pair, rng: np.random.Generator) -> Tensor:
+        with safe_open(answers_path(self.folder, pair), "pt") as file:
+            kept = file.get_slice("products")
+            frames = kept.get_shape()[-1]
+            start = int(rng.integers(max(1, frames - _FRAMES + 1)))
+            products: Tensor = kept[..., start : start + _FRAMES]
+        products = torch.nn.functional.pad(products, (0, _FRAMES - products.shape[-1]))
+        return vary(products, rng) if self.varied else products
+
+
+def towards(products: Tensor, signal: str, share: float) -> Tensor:
+    """Products of signals with ``share`` of one's error, ``clean + share * (signal - clean)``; ``[10, ...]``."""
+    changed = products.clone()
+    for other in SIGNALS:
+        if other != signal:
+            place = _PLACES[frozenset({signal, other})]
+            changed[place] = share * products[place] + (1.0 - share) * products[_PLACES[frozenset({"clean", other})]]
+    own, clean, both = (products[_PLACES[frozenset(names)]] for names in ({signal}, {"clean"}, {signal, "clean"}))
+    squared = share**2 * own + 2.0 * share * (1.0 - share) * both + (1.0 - share) ** 2 * clean
+    changed[_PLACES[frozenset({signal})]] = squared.clamp_min(0.0)
+    return changed
+
+
+def vary(products: Tensor, rng: np.random.Generator) -> Tensor:
+    """Vary a case ``[10, n_bands, frames]``: cleaner stems, better and worse answers, other tones."""
+    chance = rng.random()
+    if chance < _CLEANER:
+        products = towards(products, "stem", 0.0 if chance < _AS_CLEAN else float(10.0 ** rng.uniform(-1.0, 0.0)))
+    if rng.random() < _OTHER_ANSWER:
+        products = towards(products, "answer", float(rng.uniform(0.5, 1.3)))
+    if rng.random() < _OTHER_TONE:
+        points = np.linspace(0, ARBITER_SPEC.n_bands - 1, _TONE_POINTS)
+        levels = np.interp(np.arange(ARBITER_SPEC.n_bands), points, rng.normal(0.0, _TONE_DB, _TONE_POINTS))
+        products = products * torch.from_numpy(10.0 ** (levels / 10.0)).float()[:, None]
+    return products
+
+
+class ArbitrationTask:
+    """Decibels that are gained, less what lost ones cost; half of them are SDR and half SI-SDR.
+
+    Parameters
+    ----------
+    model : Arbiter
+        What learns.
+    heard : collection of str
+        Songs, kits and solo recordings that it trains on.
+    """
+
+    def __init__(self, model: Arbiter, heard: Collection[str]) -> None:
+        self.model, self.heard = model, frozenset(heard)
+
+    def trainable(self) -> Arbiter:
+        """The arbiter."""
+        return self.model
+
+    def loss(self, batch: Cases, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
+        """In bels."""
+        del generator  # the draw of the pairs is all the chance there is
+        trust, keep = self.model(_seen(batch.products), batch.index)
+        gains = gains_db(batch.products, trust, keep, _FLOOR)
+        loss = (_HARM * (-gains).relu() - gains.clamp_max(_MOST_DB)).mean() / 10.0
+        return loss, {"si_gain_db": gains[1].mean().item(), "harmed": _harmed(gains[1])}
+
+    def validate(self, batch: Cases) -> Mapping[str, float]:
+        """Gains of all of the change, and of all of the answer; the share that loses more than 0.1 dB."""
+        self.model.eval()
+        trust, keep = self.model(_seen(batch.products), batch.index)
+        self.model.train()
+        figures: dict[str, float] = {}
+        for name, shares in (("", (trust, keep)), ("answer_", (torch.ones_like(trust), keep))):
+            gain, scaled = gains_db(batch.products, *shares)
+            figures |= {f"{name}gain_db": gain.mean().item(), f"{name}si_gain_db": scaled.mean().item()}
+            figures[f"{name}harmed"] = _harmed(scaled)
+        return figures
+
+    def save(self, folder: Path) -> None:
+        """Write weights in half precision, configuration and what was heard."""
+        save_network(self.model, self.heard, folder)
+
+
+def _harmed(gains: Tensor) -> float:
+    return (gains < -_WORSE_DB).float().mean().item()
+
+
+def _seen(products: Tensor) -> Tensor:
+    """Products that an arbiter is shown: those without the clean stem."""
+    return products[:, [place for both, place in _PLACES.items() if "clean" not in both]]
+
+
+def gains_db(products: Tensor, trust: Tensor, keep: Tensor, floor: float = 1e-3) -> Tensor:
+    """Gain of SDR and of SI-SDR of what an arbiter settles on, in dB.
+
+    Parameters
+    ----------
+    products : Tensor
+        Of ``SIGNALS``, shape ``[batch, 10, n_bands, frames]``.
+    trust, keep : Tensor
+        See :class:`~stemprover.synthesis.arbiter.Arbiter`; shape ``[batch, n_bands, frames]``.
+    floor : float
+        Of the clean energy: smaller errors count as none.
+
+    Returns
+    -------
+    Tensor
+        Shape ``[2, batch]``.
+    """
+
+    def summed(one: str, other: str, share: Tensor | float = 1.0) -> Tensor:
+        return (products[:, _PLACES[frozenset({one, other})]] * share).sum((1, 2))
+
+    kept = keep * (1.0 - trust)
+    clean = summed("clean", "clean")
+    energy = (
+        summed("stem", "stem", kept**2) + summed("answer", "answer", trust**2)
+        + 2.0 * summed("stem", "answer", kept * trust)
+    )  # fmt: skip
+    product = summed("stem", "clean", kept) + summed("answer", "clean", trust)
+    before = ratios_db(summed("stem", "stem"), summed("stem", "clean"), clean, floor)
+    return ratios_db(energy, product, clean, floor) - before

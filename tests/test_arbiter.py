@@ -1,0 +1,332 @@
+"""Arbiters: what they see, what they begin as, that they learn whom to believe where, and on what they may learn."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import load_file, save_file
+
+from stemprover.cli.train import train
+from stemprover.data.pairs import Pair, PairAudio, load, write_pair
+from stemprover.errors import ModelError, StemProverError, TrainingError
+from stemprover.evaluation import si_sdr
+from stemprover.separation.layout import KIT_STEMS, STEMS
+from stemprover.separation.mask_unet import MaskUNet
+from stemprover.separation.trained import TRAINED_ON, find_separators
+from stemprover.spectral.stft import power, stft
+from stemprover.synthesis.arbiter import ARBITER_SPEC, INPUTS, Arbiter, load_arbiter, products, seen_in
+from stemprover.training.answers import SIGNALS, answers_path, make_answers
+from stemprover.training.arbitration import (
+    ArbitrationTask,
+    Cases,
+    KnownAnswers,
+    classes_of,
+    find_arbiters,
+    gains_db,
+    towards,
+    vary,
+)
+from stemprover.training.loop import Recipe, fit
+
+RATE = 44_100
+SAMPLES = 3 * RATE
+CLASSES = classes_of(STEMS)
+
+
+def noise(*shape: int, seed: int = 1) -> torch.Tensor:
+    return 0.1 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def spectra_of(*audio: torch.Tensor) -> list[torch.Tensor]:
+    return [stft(each, ARBITER_SPEC) for each in audio]
+
+
+def small(width: int = 8) -> Arbiter:
+    torch.manual_seed(0)
+    return Arbiter(CLASSES, width=width).eval()
+
+
+def test_bands_hold_every_bin_once_and_products_are_those_of_the_sums() -> None:
+    one, other = noise(2, 2, 20_000), noise(2, 2, 20_000, seed=2)
+    first, second = spectra_of(one, other)
+    known = products([first, second])
+    assert known.shape == (2, 3, ARBITER_SPEC.n_bands, first.shape[-1])
+    for place, spectrum in ((0, first), (2, second)):
+        torch.testing.assert_close(known[:, place].sum(1), power(spectrum).sum((1, 2)))
+    sums = products(spectra_of(one + other))[:, 0]
+    torch.testing.assert_close(sums, known[:, 0] + 2 * known[:, 1] + known[:, 2], rtol=1e-3, atol=1e-3)
+
+
+def test_a_tone_is_in_its_band_and_bands_are_narrow_at_low_frequencies() -> None:
+    time = torch.arange(SAMPLES) / RATE
+    loudest = []
+    for hertz in (100.0, 150.0, 8000.0, 8200.0):
+        tone = torch.sin(2 * torch.pi * hertz * time).expand(1, 2, -1)
+        loudest.append(int(products(spectra_of(tone))[0, 0].sum(1).argmax()))
+    assert loudest[0] < loudest[1] < loudest[2] == loudest[3]
+
+
+def test_what_it_sees_of_stems_that_are_their_answers() -> None:
+    audio = noise(1, 2, 30_000)
+    seen = seen_in(products(spectra_of(audio, audio, audio)))[0]
+    torch.testing.assert_close(seen[3:5], torch.zeros_like(seen[3:5]), atol=1e-5, rtol=0)  # as loud as each other
+    torch.testing.assert_close(seen[5:8], torch.ones_like(seen[5:8]), atol=1e-4, rtol=0)  # they agree
+    assert seen[8:].max() < -1.5, "nothing would change, and there are no siblings"
+    turned = seen_in(products(spectra_of(audio, -audio, audio)))[0]
+    torch.testing.assert_close(turned[5], -torch.ones_like(turned[5]), atol=1e-4, rtol=0)
+    assert torch.isfinite(seen_in(torch.zeros(1, INPUTS, 64, 8))).all()
+
+
+@torch.no_grad()
+def test_it_begins_as_half_of_the_answer() -> None:
+    stem, answer, mixture = (noise(2, 2, 30_000, seed=k) for k in (1, 2, 3))
+    trust, keep = torch.sigmoid(torch.tensor([0.0, 4.0]))
+    for name in CLASSES:
+        settled = small().settle(stem, answer, mixture, name)
+        torch.testing.assert_close(settled, (1 - trust) * keep * stem + trust * answer, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_silence_stays_silent_and_loudness_and_channels_do_not_matter() -> None:
+    arbiter = small()
+    torch.nn.init.normal_(arbiter.head.weight, std=0.5)
+    torch.nn.init.normal_(arbiter.place)
+    assert not arbiter.settle(*(torch.zeros(1, 2, 30_000),) * 3, "bass").any()
+    stem, answer, mixture = (noise(1, 2, 30_000, seed=k) for k in (1, 2, 3))
+    once = arbiter.settle(stem, answer, mixture, "bass")
+    louder = arbiter.settle(4 * stem, 4 * answer, 4 * mixture, "bass")
+    torch.testing.assert_close(louder, 4 * once, atol=1e-4, rtol=1e-3)
+    swapped = arbiter.settle(stem.flip(1), answer.flip(1), mixture.flip(1), "bass")
+    torch.testing.assert_close(swapped, once.flip(1), atol=1e-5, rtol=1e-3)
+    assert not torch.allclose(once, arbiter.settle(stem, answer, mixture, "drums"), atol=1e-4)
+    assert not torch.allclose(once, arbiter.settle(stem, answer, answer, "bass"), atol=1e-4)
+
+
+def test_products_of_smaller_errors_are_those_of_such_signals() -> None:
+    stem, answer, mixture, clean = (noise(2, 20_000, seed=k) for k in (1, 2, 3, 4))
+    known = products(spectra_of(*(each[None] for each in (stem, answer, mixture, clean))))[0]
+    for share in (0.0, 0.3, 1.3):
+        other = clean + share * (stem - clean)
+        wanted = products(spectra_of(*(each[None] for each in (other, answer, mixture, clean))))[0]
+        torch.testing.assert_close(towards(known, "stem", share), wanted, atol=1e-2, rtol=1e-3)
+        other = clean + share * (answer - clean)
+        wanted = products(spectra_of(*(each[None] for each in (stem, other, mixture, clean))))[0]
+        torch.testing.assert_close(towards(known, "answer", share), wanted, atol=1e-2, rtol=1e-3)
+
+
+def test_cases_vary_but_stay_those_of_signals() -> None:
+    """Cauchy-Schwarz holds in every band and frame, whatever is varied; some stems are clean then."""
+    known = products(spectra_of(*(noise(1, 2, 20_000, seed=k) for k in (1, 2, 3, 4))))[0]
+    rng = np.random.default_rng(0)
+    cleaned = 0
+    for _ in range(60):
+        varied = vary(known, rng)
+        squares = {name: varied[place] for name, place in zip(SIGNALS, (0, 4, 7, 9), strict=True)}
+        for place, (one, other) in enumerate(itertools.combinations_with_replacement(SIGNALS, 2)):
+            assert (varied[place].square() <= squares[one] * squares[other] * 1.01 + 1e-3).all(), (one, other)
+        cleaned += int(torch.allclose(squares["stem"], squares["clean"]))
+    assert 0 < cleaned < 20
+
+
+@torch.no_grad()
+def test_gains_are_those_of_the_audio() -> None:
+    clean = noise(1, 2, SAMPLES)
+    stem, answer = clean + 0.7 * noise(1, 2, SAMPLES, seed=2), 0.8 * clean + 0.5 * noise(1, 2, SAMPLES, seed=3)
+    known = products(spectra_of(stem, answer, stem + answer, clean))
+    trust, keep = torch.full_like(known[:, 0], 0.4), torch.full_like(known[:, 0], 0.9)
+    settled = 0.9 * 0.6 * stem + 0.4 * answer
+    sdr, scaled = gains_db(known, trust, keep)[:, 0].tolist()
+    assert scaled == pytest.approx(
+        si_sdr(clean[0].numpy(), settled[0].numpy()) - si_sdr(clean[0].numpy(), stem[0].numpy()), abs=0.1
+    )
+    errors = [(each - clean).square().sum() for each in (stem, settled)]
+    assert sdr == pytest.approx(10 * torch.log10(errors[0] / errors[1]).item(), abs=0.1)
+
+
+class _Bands:
+    """Stems are right in low bands and answers in high ones; some stems are clean."""
+
+    def batch(self, index: int) -> Cases:
+        generator = torch.Generator().manual_seed(index)
+        clean, wrong = torch.randn(2, 8, 1, 64, 32, 6, generator=generator)
+        low = (torch.arange(64) < 32).float()[:, None, None]
+        stem = clean + 0.7 * (1 - low) * wrong * (torch.arange(8) % 4 > 0).float()[:, None, None, None, None]
+        answer = clean + 0.7 * low * wrong
+        signals = (stem, answer, clean + wrong, clean)
+        both = [(one * other).sum((1, 4)) for k, one in enumerate(signals) for other in signals[k:]]
+        return Cases(torch.stack(both, 1), torch.zeros(8, dtype=torch.long))
+
+
+def test_it_learns_whom_to_believe_where_and_writes_what_it_heard(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    task = ArbitrationTask(Arbiter(CLASSES, width=8), {"b", "a"})
+    before = task.validate(_Bands().batch(999))
+    assert before["answer_harmed"] > 0.2, "the answer alone makes clean stems worse"
+    folder = fit(task, _Bands(), None, Recipe(steps=120, learning_rate=1e-2, precision="no", ema=0.9), tmp_path)
+    with torch.no_grad():
+        after = task.validate(_Bands().batch(999))
+    assert after["si_gain_db"] > before["si_gain_db"] + 6
+    (found,) = find_arbiters(folder)
+    assert (found.heard, found.classes) == ({"a", "b"}, CLASSES)
+    case = _Bands().batch(998)
+    with torch.no_grad():
+        trust, keep = load_arbiter(found.folder)(case.products[:, [0, 1, 2, 4, 5, 7]], case.index)
+    gains = gains_db(case.products, trust, keep)[1]
+    clean = torch.arange(8) % 4 == 0
+    assert gains[clean].min() > -0.5, "it leaves clean stems about as they are"
+    assert gains[~clean].min() > 10.0
+    assert trust[1, 40:].mean() > 0.8
+    assert trust[1, :24].mean() < 0.2
+
+
+def test_folders_that_hold_no_arbiter_say_so(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"expected arbiters, got none below .* train them with `stemprover train arb"):
+        find_arbiters(tmp_path)
+    with pytest.raises(ModelError, match="expected an arbiter in"):
+        load_arbiter(tmp_path)
+    small().save_pretrained(tmp_path / "run")
+    config = tmp_path / "run" / "config.json"
+    config.write_text(config.read_text().replace(ARBITER_SPEC.digest(), "sha256:0"))
+    with pytest.raises(ModelError, match="got one of another version"):
+        load_arbiter(tmp_path / "run")
+    (tmp_path / "run" / TRAINED_ON).write_text("{}")
+    with pytest.raises(ModelError, match="delete the folder, or train them"):
+        find_arbiters(tmp_path)
+    separator_in(tmp_path / "run" / "judge")
+    with pytest.raises(ModelError, match=r"expected arbiters only, got MaskUNet in .* name another folder"):
+        find_arbiters(tmp_path / "run" / "judge")
+
+
+def pairs_in(folder: Path, *described: tuple[str, Sequence[str]], split: str = "train") -> list[Pair]:
+    """Pairs of these stem classes and sources; bleed at half its level."""
+    written = []
+    for number, (stem, sources) in enumerate(described):
+        draw = np.random.default_rng(number)
+        clean, rest = (0.1 * draw.standard_normal((2, 2, SAMPLES))).astype(np.float32)
+        audio = PairAudio(clean, clean + np.float32(0.5) * rest, clean + rest, {})
+        facts = {"song": "mixed", "stem": stem, "separator": "hpss", "split": split, "has_siblings": stem != "bass",
+                 "sdr_db": 6.0, "severity": 0.8, "sources": list(sources)}  # fmt: skip
+        written.append(write_pair(folder, number + (100 if split == "validation" else 0), audio, facts))
+    return written
+
+
+def separator_in(folder: Path, *heard: str, stems: tuple[str, ...] = STEMS, seed: int = 0) -> None:
+    torch.manual_seed(seed)
+    MaskUNet(channels=(4, 4), stems=stems).save_pretrained(folder)
+    (folder / TRAINED_ON).write_text(json.dumps({"heard": heard}))
+
+
+def test_what_is_kept_of_answers_is_what_the_separator_says(tmp_path: Path) -> None:
+    separator_in(tmp_path / "judge")
+    (judge,) = find_separators(tmp_path / "judge")
+    voice, rest = pairs_in(tmp_path / "pairs", ("vocals", ["neon"]), ("instrumental", ["neon"]))
+    make_answers([voice, rest], [judge], tmp_path / "kept")
+    clean, stem = (torch.from_numpy(each) for each in _audio(0))
+    mixture = torch.from_numpy(_mixture(0))
+    heard = torch.from_numpy(judge.separate(mixture.numpy(), []))[STEMS.index("vocals")]
+    kept = load_file(answers_path(tmp_path / "kept", voice))["products"]
+    # What is stored has 24 bits or 16: close, not equal.
+    wanted = products(spectra_of(*(each[None] for each in (stem, heard, mixture, clean))))[0]
+    torch.testing.assert_close(kept, wanted, rtol=0.02, atol=0.05)
+    other = load_file(answers_path(tmp_path / "kept", rest))["products"]
+    mixture = torch.from_numpy(_mixture(1))
+    heard = mixture - torch.from_numpy(judge.separate(mixture.numpy(), []))[STEMS.index("vocals")]
+    torch.testing.assert_close(other[4], products(spectra_of(heard[None]))[0, 0], rtol=0.02, atol=0.05)
+    separator_in(tmp_path / "judge", stems=STEMS)
+    MaskUNet(channels=(4, 8)).save_pretrained(tmp_path / "judge")
+    with pytest.raises(TrainingError, match="others of separator 1"):
+        make_answers([voice], find_separators(tmp_path / "judge"), tmp_path / "kept")
+
+
+def _audio(number: int) -> tuple[np.ndarray, np.ndarray]:
+    clean, rest = (0.1 * np.random.default_rng(number).standard_normal((2, 2, SAMPLES))).astype(np.float32)
+    return clean, clean + np.float32(0.5) * rest
+
+
+def _mixture(number: int) -> np.ndarray:
+    clean, rest = (0.1 * np.random.default_rng(number).standard_normal((2, 2, SAMPLES))).astype(np.float32)
+    mixture: np.ndarray = clean + rest
+    return mixture
+
+
+def test_draws_are_repeatable_and_never_silent(tmp_path: Path) -> None:
+    separator_in(tmp_path / "judge")
+    separators = find_separators(tmp_path / "judge")
+    pairs = pairs_in(tmp_path / "pairs", ("vocals", ["neon"]), ("instrumental", ["sodium"]))
+    make_answers(pairs, separators, tmp_path / "kept")
+    drawn = KnownAnswers(pairs, tmp_path / "kept", CLASSES, 8, 0, varied=True)
+    first, again = drawn.batch(3), KnownAnswers(pairs, tmp_path / "kept", CLASSES, 8, 0, varied=True).batch(3)
+    assert torch.equal(first.products, again.products)
+    assert first.products.shape == (8, 10, ARBITER_SPEC.n_bands, 128)
+    assert set(first.index.tolist()) == {CLASSES.index("vocals"), CLASSES.index("instrumental")}
+    assert not torch.equal(first.products, drawn.batch(4).products)
+    assert drawn.music == {"neon", "sodium"}
+    for pair in pairs:
+        kept = load_file(answers_path(tmp_path / "kept", pair))["products"]
+        save_file({"products": torch.zeros_like(kept)}, answers_path(tmp_path / "kept", pair))
+    with pytest.raises(TrainingError, match="expected pairs that can be heard, got 100 silent ones"):
+        drawn.batch(0)
+
+
+def test_the_command_learns_on_music_that_a_separator_never_heard(tmp_path: Path) -> None:
+    separator_in(tmp_path / "judges" / "a", "lithium", "neon")
+    separator_in(tmp_path / "judges" / "b", "lithium", "sodium", seed=1)
+    pairs = tmp_path / "pairs"
+    described = [("vocals", ["neon"]), ("drums", ["sodium"]), ("vocals", ["lithium"]), ("snare", ["roots"])]
+    trained = pairs_in(pairs, *described, ("bass", []), ("other", ["brooklyn"]))
+    pairs_in(pairs, ("vocals", ["neon"]), split="validation")
+    common = ["arbiter", "--pairs", str(pairs), "--opinions", str(tmp_path / "judges"), "--steps", "2",
+              "--batch-size", "2", "--kept", str(tmp_path / "kept")]  # fmt: skip
+    done = CliRunner().invoke(train, [*common, "--without", "brook*", "--out", str(tmp_path / "run")])
+    assert done.exit_code == 0, done.output
+    (found,) = find_arbiters(tmp_path / "run" / "final")
+    assert found.heard == {"neon", "sodium"}, "both judges know lithium"
+    assert found.classes == CLASSES
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").glob("*.safetensors")}
+    assert len(kept) == 3
+    by_a, by_b = (one for one in find_separators(tmp_path / "judges"))
+    for one, asked, other in ((trained[0], by_b, by_a), (trained[1], by_a, by_b)):
+        mixture, index = load(one).mixture, STEMS.index(one.stem)
+        answers = [torch.from_numpy(each.separate(mixture, []))[None, index] for each in (asked, other)]
+        known = load_file(answers_path(tmp_path / "kept", one))["products"][4]
+        energies = [products(spectra_of(answer))[0, 0] for answer in answers]
+        torch.testing.assert_close(known, energies[0], rtol=1e-3, atol=1e-3)
+        assert not torch.allclose(energies[0], energies[1], rtol=0.1), "the one that never heard it"
+    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert {"val/si_gain_db", "val/harmed", "val/answer_si_gain_db"} <= set(rows[-1])
+    assert {"classes", "width"} <= set(json.loads((found.folder / "config.json").read_text()))
+
+    more = CliRunner().invoke(train, [*common[:-4], "--steps", "3", *common[-4:], "--out", str(tmp_path / "run")])
+    assert more.exit_code == 0, more.output
+    assert find_arbiters(tmp_path / "run" / "final")[0].heard == {"neon", "sodium", "brooklyn"}
+    less = CliRunner().invoke(train, [*common, "--without", "sodium", "--out", str(tmp_path / "run")])
+    assert less.exit_code == 0, less.output
+    assert find_arbiters(tmp_path / "run" / "final")[0].heard == {"neon", "sodium", "brooklyn"}, "it has heard it"
+    assert all(path.stat().st_mtime_ns == when for path, when in kept.items()), "what is known is used"
+
+    def refused(*options: str) -> str:
+        told = CliRunner().invoke(train, [*common, *options, "--out", str(tmp_path / "no")]).exception
+        assert isinstance(told, StemProverError)
+        return str(told)
+
+    assert "got brookly; correct --without" in refused("--without", "brookly")
+    assert "expected train pairs in" in refused("--without", "neon", "--without", "sodium", "--without", "brooklyn")
+    told = refused("--without", "neon")
+    assert "expected validation pairs in" in told
+    assert "never heard, without neon" in told
+    separator_in(tmp_path / "judges" / "kit", stems=KIT_STEMS)
+    assert "separators that take the same apart, got drums, bass, other, vocals; kick" in refused()
+
+
+def test_arbiters_settle_opinions_only(tmp_path: Path) -> None:
+    pairs_in(tmp_path / "pairs", ("vocals", ["neon"]))
+    options = ["--pairs", str(tmp_path / "pairs"), "--arbiters", str(tmp_path), "--out", str(tmp_path / "run")]
+    told = CliRunner().invoke(train, ["gate", *options]).exception
+    assert "expected --arbiters beside --opinions, got no --opinions" in str(told)
