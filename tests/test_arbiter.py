@@ -13,7 +13,7 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
-from stemprover.cli.train import train
+from stemprover.cli.main import cli
 from stemprover.data.pairs import Pair, PairAudio, load, write_pair
 from stemprover.errors import ModelError, StemProverError, TrainingError
 from stemprover.evaluation import si_sdr
@@ -282,9 +282,9 @@ def test_the_command_learns_on_music_that_a_separator_never_heard(tmp_path: Path
     described = [("vocals", ["neon"]), ("drums", ["sodium"]), ("vocals", ["lithium"]), ("snare", ["roots"])]
     trained = pairs_in(pairs, *described, ("bass", []), ("other", ["brooklyn"]))
     pairs_in(pairs, ("vocals", ["neon"]), split="validation")
-    common = ["arbiter", "--pairs", str(pairs), "--opinions", str(tmp_path / "judges"), "--steps", "2",
+    common = ["train", "arbiter", "--pairs", str(pairs), "--opinions", str(tmp_path / "judges"), "--steps", "2",
               "--batch-size", "2", "--kept", str(tmp_path / "kept")]  # fmt: skip
-    done = CliRunner().invoke(train, [*common, "--without", "brook*", "--out", str(tmp_path / "run")])
+    done = CliRunner().invoke(cli, [*common, "--without", "brook*", "--out", str(tmp_path / "run")])
     assert done.exit_code == 0, done.output
     (found,) = find_arbiters(tmp_path / "run" / "final")
     assert found.heard == {"neon", "sodium"}, "both judges know lithium"
@@ -303,16 +303,16 @@ def test_the_command_learns_on_music_that_a_separator_never_heard(tmp_path: Path
     assert {"val/si_gain_db", "val/harmed", "val/answer_si_gain_db"} <= set(rows[-1])
     assert {"classes", "width"} <= set(json.loads((found.folder / "config.json").read_text()))
 
-    more = CliRunner().invoke(train, [*common[:-4], "--steps", "3", *common[-4:], "--out", str(tmp_path / "run")])
+    more = CliRunner().invoke(cli, [*common, "--steps", "3", "--out", str(tmp_path / "run")])
     assert more.exit_code == 0, more.output
     assert find_arbiters(tmp_path / "run" / "final")[0].heard == {"neon", "sodium", "brooklyn"}
-    less = CliRunner().invoke(train, [*common, "--without", "sodium", "--out", str(tmp_path / "run")])
+    less = CliRunner().invoke(cli, [*common, "--without", "sodium", "--out", str(tmp_path / "run")])
     assert less.exit_code == 0, less.output
     assert find_arbiters(tmp_path / "run" / "final")[0].heard == {"neon", "sodium", "brooklyn"}, "it has heard it"
     assert all(path.stat().st_mtime_ns == when for path, when in kept.items()), "what is known is used"
 
     def refused(*options: str) -> str:
-        told = CliRunner().invoke(train, [*common, *options, "--out", str(tmp_path / "no")]).exception
+        told = CliRunner().invoke(cli, [*common, *options, "--out", str(tmp_path / "no")]).exception
         assert isinstance(told, StemProverError)
         return str(told)
 
@@ -328,5 +328,5 @@ def test_the_command_learns_on_music_that_a_separator_never_heard(tmp_path: Path
 def test_arbiters_settle_opinions_only(tmp_path: Path) -> None:
     pairs_in(tmp_path / "pairs", ("vocals", ["neon"]))
     options = ["--pairs", str(tmp_path / "pairs"), "--arbiters", str(tmp_path), "--out", str(tmp_path / "run")]
-    told = CliRunner().invoke(train, ["gate", *options]).exception
+    told = CliRunner().invoke(cli, ["train", "gate", *options]).exception
     assert "expected --arbiters beside --opinions, got no --opinions" in str(told)
