@@ -38,9 +38,7 @@ def weights_of(base: str | None = None) -> dict[str, str]:
     folder = Path(base) if base else EMBEDDED_BASE
     found = {"base": folder_sha256(folder) if folder.is_dir() else base_identity().sha256}
     embedded = {"vocoder": EMBEDDED_VOCODER, "gate": EMBEDDED_GATE, "light": EMBEDDED_SEPARATOR}
-    embedded |= {
-        folder.name.replace("_", " "): folder for judge in EMBEDDED_JUDGES.values() for folder in judge if folder
-    }
+    embedded |= {folder.name.replace("_", " "): folder for judge in EMBEDDED_JUDGES.values() for folder in judge.there}
     for name, folder in embedded.items():
         found[name] = folder_sha256(folder) if folder.is_dir() else ""
     for plugin in installed():

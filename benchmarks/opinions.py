@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import collections
-import functools
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,10 +22,9 @@ from gate import show
 from stemprover.data.pairs import Pair, PairAudio, load, read_manifest
 from stemprover.evaluation import si_sdr
 from stemprover.separation.trained import TrainedSeparator, find_separators, load_network
-from stemprover.synthesis.arbiter import Arbiter, load_arbiter
 from stemprover.synthesis.opinion import answer_of
 from stemprover.training.answers import separator_for
-from stemprover.training.arbitration import TrainedArbiter, find_arbiters
+from stemprover.training.arbiters import TrainedArbiter, arbiter_for, find_arbiters, loaded
 
 SHARES = (0.5, 1.0)
 LEAST_DB, MOST_DB = -20.0, 40.0  # beyond them nobody hears a difference
@@ -36,19 +34,12 @@ Asked = tuple[Pair, TrainedSeparator, TrainedArbiter]
 def unknown(
     pairs: Sequence[Pair], separators: Sequence[TrainedSeparator], arbiters: Sequence[TrainedArbiter]
 ) -> Iterator[Asked]:
-    """Pairs, and who is asked about them; on pairs without named music an arbiter may have learned."""
+    """Pairs, and who is asked about them."""
     for pair in pairs:
         separator = separator_for(pair, separators) if pair.has_siblings else None
-        knowing = (one for one in arbiters if pair.stem in one.classes and pair.music and not one.heard & pair.music)
-        arbiter = next(knowing, None)
+        arbiter = arbiter_for(pair, arbiters)
         if separator is not None and arbiter is not None:
             yield pair, separator, arbiter
-
-
-@functools.cache
-def loaded(folder: Path) -> Arbiter:
-    """An arbiter, loaded once."""
-    return load_arbiter(folder)
 
 
 @torch.inference_mode()
@@ -57,7 +48,7 @@ def gains(asked: Asked, audio: PairAudio) -> list[float]:
     pair, separator, arbiter = asked
     stem, mixture = (torch.from_numpy(one)[None].float() for one in (audio.artifact, audio.mixture))
     answer = answer_of(load_network(separator.folder)(mixture), mixture, separator.stems, pair.stem)
-    settled = loaded(arbiter.folder).settle(stem, answer, mixture, pair.stem)
+    settled = loaded(arbiter.folder, torch.device("cpu")).settle(stem, answer, mixture, pair.stem)
     changes = [each[0].numpy() - audio.artifact for each in (answer, settled)]
     before = limited(audio.clean, audio.artifact)
     return [limited(audio.clean, audio.artifact + share * each) - before for each in changes for share in SHARES]

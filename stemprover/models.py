@@ -53,6 +53,11 @@ class JudgeFolders(NamedTuple):
     arbiter: Path | None
     gate: Path
 
+    @property
+    def there(self) -> tuple[Path, ...]:
+        """Those that hold weights."""
+        return tuple(folder for folder in self if folder is not None)
+
 
 EMBEDDED_JUDGES: Mapping[tuple[str, ...], JudgeFolders] = {
     STEMS: JudgeFolders(_WEIGHTS / "opinion", None, _WEIGHTS / "opinion_gate"),

@@ -30,7 +30,7 @@ from stemprover.synthesis.arbiter import Arbiter
 from stemprover.synthesis.gate import constant_gate, load_gate
 from stemprover.synthesis.judged import judged
 from stemprover.synthesis.opinion import OPINIONS, Judge, SecondOpinion, has_opinion, take_answer
-from stemprover.training.arbitration import TrainedArbiter, classes_of
+from stemprover.training.arbiters import TrainedArbiter, classes_of
 from stemprover.training.gate_draws import SPOILED, Draw
 from stemprover.training.gate_opinions import Opinions
 

@@ -49,8 +49,8 @@ def weights_fingerprint(enhancer: Enhancer, settings: Settings) -> str:
     )
     folder = EMBEDDED_VOCODER if vocoder == "embedded" else Path(option)
     weights = folder_sha256(folder) if (option or vocoder == "embedded") and folder.is_dir() else option
-    folders = (EMBEDDED_GATE, *itertools.chain(*EMBEDDED_JUDGES.values()))
-    shared = [folder_sha256(folder) for folder in folders if folder is not None]
+    judges = itertools.chain.from_iterable(folders.there for folders in EMBEDDED_JUDGES.values())
+    shared = [folder_sha256(folder) for folder in (EMBEDDED_GATE, *judges)]
     models = enhancer.models
     return _digest([__version__, list(models.identity), str(models.dtype), vocoder, weights, shared, plugins])
 

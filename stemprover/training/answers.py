@@ -21,8 +21,8 @@ from stemprover.separation.trained import TrainedSeparator, load_network
 from stemprover.spectral.stft import stft
 from stemprover.synthesis.arbiter import ARBITER_SPEC, products
 from stemprover.synthesis.opinion import INSTRUMENTAL, answer_of
-from stemprover.training.gate_kept import require_same
 from stemprover.training.loop import Log
+from stemprover.training.notes import require_same
 
 __all__ = ["SIGNALS", "answers_path", "make_answers", "require_known", "separator_for"]
 

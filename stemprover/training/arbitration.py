@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -14,15 +13,13 @@ from safetensors import safe_open
 from torch import Tensor
 
 from stemprover.data.pairs import Pair
-from stemprover.errors import ModelError, TrainingError
-from stemprover.separation.trained import TRAINED_ON
+from stemprover.errors import TrainingError
 from stemprover.synthesis.arbiter import ARBITER_SPEC, Arbiter
-from stemprover.synthesis.opinion import INSTRUMENTAL
 from stemprover.training.answers import SIGNALS, answers_path
-from stemprover.training.losses import ratios_db
+from stemprover.training.losses import FLOOR, ratios_db
 from stemprover.training.separation import save_network
 
-__all__ = ["ArbitrationTask", "Cases", "KnownAnswers", "TrainedArbiter", "classes_of", "find_arbiters"]
+__all__ = ["ArbitrationTask", "Cases", "KnownAnswers"]
 
 _FRAMES = 128  # three seconds
 _FLOOR = 1e-2  # with less, stems that are all but clean have by far the steepest losses, and it learns to do nothing
@@ -36,54 +33,6 @@ _TONE_DB, _TONE_POINTS = 4.0, 6
 _PLACES = {frozenset(both): place for place, both in enumerate(itertools.combinations_with_replacement(SIGNALS, 2))}
 """Where the product of each two signals is."""
 _STEM, _MIXTURE, _CLEAN = (_PLACES[frozenset({signal})] for signal in ("stem", "mixture", "clean"))
-
-
-def classes_of(stems: Sequence[str]) -> tuple[str, ...]:
-    """Classes that there are answers on from separators for these stems: of songs, the instrumental too."""
-    return (*stems, INSTRUMENTAL) if "vocals" in stems else tuple(stems)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class TrainedArbiter:
-    """Folder of an arbiter.
-
-    Attributes
-    ----------
-    folder : Path
-        Holds weights, configuration and what it trained on.
-    heard : frozenset of str
-        Songs, kits and solo recordings that it learned on.
-    classes : tuple of str
-        Stem classes that it knows.
-    """
-
-    folder: Path
-    heard: frozenset[str]
-    classes: tuple[str, ...]
-
-
-def find_arbiters(folder: Path) -> tuple[TrainedArbiter, ...]:
-    """Return every arbiter at or below a folder.
-
-    Raises
-    ------
-    ModelError
-        If there is none, or one cannot be read.
-    """
-    fix = "train them with `stemprover train arbiter`"
-    found = []
-    for path in sorted(folder.rglob(TRAINED_ON)):
-        try:
-            config = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
-            if (kind := config["_class_name"]) != Arbiter.__name__:
-                raise ModelError("arbiters only", f"{kind} in {path.parent}", f"name another folder, or {fix}")
-            heard = json.loads(path.read_text(encoding="utf-8"))["heard"]
-            found.append(TrainedArbiter(path.parent, frozenset(heard), tuple(config["classes"])))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"an arbiter in {path.parent}", repr(error), f"delete the folder, or {fix}") from error
-    if not found:
-        raise ModelError("arbiters", f"none below {folder}", fix)
-    return tuple(found)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,7 +193,7 @@ def _seen(products: Tensor) -> Tensor:
     return products[:, [place for both, place in _PLACES.items() if "clean" not in both]]
 
 
-def gains_db(products: Tensor, trust: Tensor, keep: Tensor, floor: float = 1e-3) -> Tensor:
+def gains_db(products: Tensor, trust: Tensor, keep: Tensor, floor: float = FLOOR) -> Tensor:
     """Gain of SDR and of SI-SDR of what an arbiter settles on, in dB.
 
     Parameters

@@ -6,8 +6,6 @@ It does not change while a gate learns; an interrupted run goes on.
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -21,8 +19,9 @@ from stemprover.errors import TrainingError
 from stemprover.training.gate import Outcome
 from stemprover.training.gate_draws import SPOILED, Draw
 from stemprover.training.loop import Log
+from stemprover.training.notes import require_same
 
-__all__ = ["Changes", "join", "make_outcomes", "require_same"]
+__all__ = ["Changes", "join", "make_outcomes"]
 
 
 class Changes(Protocol):
@@ -66,28 +65,6 @@ def make_outcomes(changes: Changes, draws: Sequence[Draw], folder: Path, log: Lo
         got = f"none in {len(draws)} of {folder.name}"
         raise TrainingError("pairs in which something is found", got, "make more with `stemprover data pairs`")
     return join(parts)
-
-
-def require_same(path: Path, made_with: Mapping[str, str], option: str = "--out") -> None:
-    """Note what the files of a folder are made with, or compare it with the note.
-
-    ``option`` is the one that names the folder.
-
-    Raises
-    ------
-    TrainingError
-        If it is something else.
-    """
-    if path.is_file():
-        noted = json.loads(path.read_text(encoding="utf-8"))
-        differing = sorted(name for name in noted.keys() | made_with.keys() if noted.get(name) != made_with.get(name))
-        if differing:
-            got = f"others of {', '.join(differing)}"
-            raise TrainingError(f"the networks and plugins that made {path.parent}", got, f"name another {option}")
-        return
-    partial = path.with_suffix(f".{os.getpid()}.partial")  # another process may be about to read the note
-    partial.write_text(json.dumps(made_with, indent=2, sort_keys=True), encoding="utf-8")
-    partial.replace(path)
 
 
 def join(parts: Sequence[Mapping[str, Tensor]]) -> Outcome:

@@ -5,12 +5,9 @@ Detection and the plan take part as in a repair, so that changes are where they 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-import torch
 
 from stemprover.data.pairs import Pair, load
 from stemprover.enhance import Enhancer, Settings
@@ -19,11 +16,10 @@ from stemprover.progress import Silent
 from stemprover.render import Renderer, Stages
 from stemprover.separation.trained import TrainedSeparator, load_network
 from stemprover.stems import Stem, StemSet
-from stemprover.synthesis.arbiter import Arbiter, load_arbiter
 from stemprover.synthesis.gate import constant_gate
 from stemprover.synthesis.opinion import OPINIONS, Judge, SecondOpinion, take_answer
 from stemprover.training.answers import require_known, separator_for
-from stemprover.training.arbitration import TrainedArbiter
+from stemprover.training.arbiters import TrainedArbiter, arbiter_for, loaded
 from stemprover.training.gate import Outcome
 from stemprover.training.gate_draws import SPOILED, Draw
 from stemprover.training.gate_repairs import found_with, outcome_of, spoiled_outcome
@@ -70,7 +66,7 @@ class Opinions:
 
     def fits(self, draw: Draw) -> bool:
         """Whether there is an opinion on a pair: it has siblings, a known class, and music that one never heard."""
-        told = draw.pair.has_siblings and draw.pair.stem in OPINIONS and self._judge(draw.pair) is not None
+        told = draw.pair.has_siblings and draw.pair.stem in OPINIONS and self._asked(draw.pair) is not None
         return told and not draw.alone and draw.quality in ("fast", SPOILED)
 
     def __call__(self, draw: Draw) -> Outcome:
@@ -81,14 +77,12 @@ class Opinions:
         stem = Stem.from_array(audio.artifact, pair.sample_rate, pair.stem)
         stems = StemSet((stem,), Stem.from_array(audio.mixture, pair.sample_rate))
         plan = self._enhancer.enhance_set(stems, Settings(auto_detect=True, generic=True), plan_only=True)[0]
-        opinion, device = self._judge(pair), self._enhancer.models.device
-        assert opinion is not None  # or it would not fit
         stages = Stages(
             restore=lambda condition, _scales, _seeds: condition.image.squeeze(1),
             synthesise=lambda request: request.spectrum,
             gate=constant_gate(0.0),
-            opinion=opinion,
-            device=device,
+            opinion=self._opinion(pair),
+            device=self._enhancer.models.device,
             seed=0,
         )
         runner = self._enhancer.runner
@@ -96,21 +90,17 @@ class Opinions:
         change = np.concatenate(list(renderer.blocks(_BLOCK)), axis=1)
         return outcome_of(audio, change, plan.segments, alone=False)
 
-    def _judge(self, pair: Pair) -> SecondOpinion | None:
-        """What says something of a pair: networks that never heard any of its music."""
-        separator = separator_for(pair, self._separators)
-        knowing = [one for one in self._arbiters if pair.stem in one.classes]
-        arbiter = next((one for one in knowing if pair.music and not one.heard & pair.music), None)
-        if separator is None or (knowing and arbiter is None):
-            return None
-        device = self._enhancer.models.device
-        settle = take_answer if arbiter is None else _loaded(arbiter.folder, device).settle
-        return SecondOpinion(
-            {separator.stems: Judge(load_network(separator.folder, device), settle, constant_gate(1.0))}
-        )
+    def _asked(self, pair: Pair) -> tuple[TrainedSeparator, TrainedArbiter | None] | None:
+        """Who says something of a pair: networks that never heard any of its music."""
+        separator, arbiter = separator_for(pair, self._separators), arbiter_for(pair, self._arbiters)
+        settles = any(pair.stem in one.classes for one in self._arbiters)
+        return None if separator is None or (settles and arbiter is None) else (separator, arbiter)
 
-
-@functools.lru_cache(maxsize=32)
-def _loaded(folder: Path, device: torch.device) -> Arbiter:
-    arbiter: Arbiter = load_arbiter(folder).to(device)
-    return arbiter
+    def _opinion(self, pair: Pair) -> SecondOpinion:
+        """What they say; there must be someone to ask."""
+        asked, device = self._asked(pair), self._enhancer.models.device
+        assert asked is not None  # or the pair would not fit
+        separator, arbiter = asked
+        settle = take_answer if arbiter is None else loaded(arbiter.folder, device).settle
+        judge = Judge(load_network(separator.folder, device), settle, constant_gate(1.0))
+        return SecondOpinion({separator.stems: judge})

@@ -10,6 +10,7 @@ from stemprover.spectral.spec import SPEC
 from stemprover.spectral.stft import power
 
 __all__ = [
+    "FLOOR",
     "error_ratio",
     "gain_error_ratio",
     "multi_resolution",
@@ -21,11 +22,11 @@ __all__ = [
 ]
 
 _RESOLUTIONS = ((512, 128), (4096, 1024))
-_FLOOR = 1e-3  # of the clean energy: an error 30 dB below the stem counts as none
+FLOOR = 1e-3  # of the clean energy: an error 30 dB below the stem counts as none
 _LEAST = 1e-2  # likewise: of a stem of which 20 dB less than that is left, SI-SDR tells nothing
 
 
-def ratios_db(energy: Tensor, product: Tensor, clean: Tensor, floor: float = _FLOOR) -> Tensor:
+def ratios_db(energy: Tensor, product: Tensor, clean: Tensor, floor: float = FLOOR) -> Tensor:
     """SDR and SI-SDR in dB, both with floors, from energies; ``[2, batch]``.
 
     Parameters
@@ -42,7 +43,7 @@ def ratios_db(energy: Tensor, product: Tensor, clean: Tensor, floor: float = _FL
     return 10.0 * torch.log10(torch.stack([clean / (error + reference), (held + least) / (missing + reference)]))
 
 
-def error_ratio(estimate: Tensor, clean: Tensor, degraded: Tensor, floor: float = 1e-3) -> Tensor:
+def error_ratio(estimate: Tensor, clean: Tensor, degraded: Tensor, floor: float = FLOOR) -> Tensor:
     """Log10 of the error left over the error that was there: minus the SDR gain in bels.
 
     A floor 30 dB below the clean energy is added to both, so a good stem cannot dominate and a clean one, whose input
@@ -54,7 +55,7 @@ def error_ratio(estimate: Tensor, clean: Tensor, degraded: Tensor, floor: float 
     return torch.log10((left + reference) / (before + reference))
 
 
-def scaled_error_ratio(estimate: Tensor, clean: Tensor, degraded: Tensor, floor: float = 1e-3) -> Tensor:
+def scaled_error_ratio(estimate: Tensor, clean: Tensor, degraded: Tensor, floor: float = FLOOR) -> Tensor:
     """:func:`error_ratio` after both are scaled to fit the clean stem best.
 
     Minus the gain in bels of ``1 + SI-SDR`` (as a ratio; Le Roux et al., 2019, "SDR - half-baked or well done?"): the

@@ -26,7 +26,8 @@ from stemprover.synthesis.arbiter import Arbiter
 from stemprover.synthesis.embedded import EmbeddedVocoder
 from stemprover.synthesis.gate import DOUBT, RepairGate
 from stemprover.training.answers import make_answers, require_known, separator_for
-from stemprover.training.arbitration import ArbitrationTask, KnownAnswers, classes_of, find_arbiters
+from stemprover.training.arbiters import classes_of, find_arbiters
+from stemprover.training.arbitration import ArbitrationTask, KnownAnswers
 from stemprover.training.dataset import PairBatches
 from stemprover.training.gate import GateTask, Outcome, Outcomes
 from stemprover.training.gate_draws import draw_pairs
@@ -35,8 +36,9 @@ from stemprover.training.gate_opinions import Opinions
 from stemprover.training.gate_repairs import Repairs
 from stemprover.training.loop import Log, Recipe, fit, read_recipe
 from stemprover.training.mixes import RandomMixes, fitting, material, without
+from stemprover.training.notes import heard_so_far
 from stemprover.training.restoration import RestorationTask, new_model
-from stemprover.training.separation import SeparationTask, heard_so_far
+from stemprover.training.separation import SeparationTask
 from stemprover.training.vocoder import VocoderTask
 
 __all__ = [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
@@ -18,7 +17,7 @@ from stemprover.spectral.spec import SpectralSpec
 from stemprover.spectral.stft import power, stft
 from stemprover.training.mixes import Mixes
 
-__all__ = ["SeparationTask", "heard_so_far", "save_network"]
+__all__ = ["SeparationTask", "save_network"]
 
 _COARSE = SpectralSpec(hop=1024)
 _TINY = 1e-6
@@ -70,21 +69,6 @@ class SeparationTask:
     def save(self, folder: Path) -> None:
         """Write weights in half precision, configuration and what was heard."""
         save_network(self.model, self.heard, folder)
-
-
-def heard_so_far(out: Path, heard: Iterable[str]) -> tuple[str, ...]:
-    """Note in a run's folder what it hears, and return that with what it has heard before it was started again.
-
-    What a run learned with another ``--without`` is not forgotten.
-    """
-    path = out / "heard.json"
-    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    together = sorted({*heard, *before})
-    out.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")  # another process may be about to read it
-    partial.write_text(json.dumps(together, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
-    return tuple(together)
 
 
 def save_network(model: nn.Module, heard: Iterable[str], folder: Path) -> None:
