@@ -138,16 +138,21 @@ def test_folders_that_loose_files_hide_are_named(
     assert lines == [f"stemprover: flat without its folders 'c', 'd': {fix}"] * told
 
 
-def test_a_plan_says_which_file_is_the_mixture(songs: list[str], capsys: Capsys) -> None:
-    Path("Evening").mkdir()
-    for name in ("vocals.wav", "other.wav", "evening.wav"):
-        (Path("Evening") / name).touch()
-    order = Order(Settings(), no_enhancer, plan_only=True)  # type: ignore[arg-type]
-    for mixture, notes, told in (
-        (None, True, ["stemprover: Evening with the mixture 'evening.wav'"]),
-        (None, False, []),
-        ("Evening/evening.wav", True, []),
+@pytest.mark.parametrize("plan_only", [True, False])
+def test_a_set_is_told_which_file_is_its_mixture(songs: list[str], capsys: Capsys, plan_only: bool) -> None:
+    """A run over many sets says it in its plan only."""
+    for folder in ("Evening", "Night"):
+        Path(folder).mkdir()
+        for name in ("vocals.wav", "other.wav", f"{folder.lower()}.wav"):
+            (Path(folder) / name).touch()
+    order = Order(Settings(), no_enhancer, plan_only=plan_only)  # type: ignore[arg-type]
+    told = [f"stemprover: {folder} with the mixture '{folder.lower()}.wav'" for folder in ("Evening", "Night")]
+    for folders, mixture, notes, expected in (
+        (["Evening"], None, True, told[:1]),
+        (["Evening", "Night"], None, True, told * plan_only),
+        (["Evening"], None, False, []),
+        (["Evening"], "Evening/evening.wav", True, []),
     ):
-        Run(Selection(mixture), order, lambda *_: None, notes=notes).over(["Evening"])
+        Run(Selection(mixture), order, lambda *_: None, notes=notes).over(folders)
         lines = capsys.readouterr().err.splitlines()
-        assert [line for line in lines if "mixture" in line] == told
+        assert [line for line in lines if "mixture" in line] == expected

@@ -12,9 +12,10 @@ from PIL import Image
 from report_inputs import RATE, item, repaired, report_input, signal
 
 from stemprover.evaluation import compare
-from stemprover.report import ReportInput, plot_png, write_html
+from stemprover.report import ReportInput, plot, plot_png, write_html
 from stemprover.report.axes import MelAxis
 from stemprover.report.styles import glow
+from stemprover.report.wording import finding
 from stemprover.stems import Stem
 
 
@@ -152,6 +153,17 @@ def test_plot_draws_regions_and_lanes(tmp_path: Path) -> None:
     colours = {colour for _, colour in image.convert("RGB").getcolors(1 << 24)}
     assert tuple(bytes.fromhex(glow(1)[1:])) in colours
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["with.png", "without.png"]
+
+
+def test_plot_says_what_was_found_and_not_what_would_be_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(plot, "finding", lambda *args, **named: said.append(finding(*args, **named)) or said[-1])
+    report = report_input()
+    assert report.summary["plan"]
+    plot_png(tmp_path / "plot.png", report)
+    (sentence,) = said
+    assert sentence.startswith(f"{len(report.summary['detections'])} region")
+    assert "planned" not in sentence
 
 
 @pytest.mark.browser

@@ -45,7 +45,7 @@ class Run:
     failures : str or None
         Where inputs that failed are listed; by default with the results.
     bars, summary, notes : bool
-        Whether to draw progress bars, to print a summary of several inputs, and to say which files were left out.
+        Whether to draw progress bars, to print a summary of several inputs, and to say how files were understood.
     """
 
     selection: Selection
@@ -93,7 +93,7 @@ class Run:
             if is_new:
                 print_left_out(job.source.place, job.left_out)
             found = job.mixture is not None and job.mixture not in (self.selection.mixture, job.source.mixture)
-            if found and self.order.plan_only:
+            if found and (self.order.plan_only or not plan.is_batch):
                 print_note(f"{job.source.place} with the mixture '{places.name_of(job.mixture or '')}'")
         sources = [*(job.source for job in plan.jobs), *(failure.source for failure in plan.failures)]
         # Where every name is a stem's nobody expects more; a loose file hides songs.

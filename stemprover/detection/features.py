@@ -28,6 +28,7 @@ from stemprover.detection.stem_cues import (
 from stemprover.detection.types import AnalysisBlock
 from stemprover.spectral.bands import cell_band_edges_hz
 from stemprover.spectral.spec import SPEC, SpectralSpec
+from stemprover.stems.sets import DRUM_PARTS
 
 __all__ = ["SOURCES", "CellFeatures", "cell_features", "feature_digest", "feature_names", "source_of"]
 
@@ -36,7 +37,6 @@ _WEIGHT_EXPONENT = 0.15  # of power, for averages of phase cues
 
 SOURCES = ("drums", "vocals", "bass", "other")
 _HEARD_DB = -60.0
-_DRUM_PARTS = frozenset({"drums", "kick", "snare", "toms", "hihat", "cymbals"})
 _CONTEXT = (
     "level_in_moment",
     "flatness",
@@ -92,7 +92,7 @@ class CellFeatures:
 
 def source_of(stem_class: str) -> str:
     """Return the source class of a stem class: parts of the kit are drums, what has no class of its own is other."""
-    if stem_class in _DRUM_PARTS:
+    if stem_class in DRUM_PARTS:
         return "drums"
     return stem_class if stem_class in SOURCES else "other"
 

@@ -80,7 +80,8 @@ def plot_png(path: Path, report: ReportInput) -> None:
     draw = ImageDraw.Draw(image)
     heading, font = ImageFont.load_default(27), ImageFont.load_default(17)
     draw.text((_LEFT, 20), file_name(report.summary.get("input") or "stem"), _TEXT, heading)
-    draw.text((_LEFT, 58), finding(report.summary, report.duration_s, repaired=False), _SOFT, font)
+    found = {"detections": report.summary.get("detections")}  # what would be repaired is not what this shows
+    draw.text((_LEFT, 58), finding(found, report.duration_s, repaired=False), _SOFT, font)
     picture = spectrogram_image(analysis.before_db, top_db(analysis)).convert("RGB")
     image.paste(picture.resize((_WIDTH, _HEIGHT), Image.Resampling.BILINEAR), (_LEFT, _TOP))
     _draw_ticks(draw, font, time_ticks(report.duration_s), frequency_ticks(analysis.axis))
