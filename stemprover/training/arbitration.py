@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stemprover.data.pairs import Pair
 from stemprover.errors import TrainingError
-from stemprover.synthesis.arbiter import ARBITER_SPEC, Arbiter
+from stemprover.synthesis.arbiter import ARBITER_SPEC, Arbiter, bins_in_band
 from stemprover.training.answers import SIGNALS, answers_path
 from stemprover.training.losses import FLOOR, ratios_db
 from stemprover.training.separation import save_network
@@ -24,11 +24,14 @@ __all__ = ["ArbitrationTask", "Cases", "KnownAnswers"]
 _FRAMES = 128  # three seconds
 _FLOOR = 1e-2  # with less, stems that are all but clean have by far the steepest losses, and it learns to do nothing
 _HARM = 1.0  # of a decibel that is lost, beside what one that is gained is worth; the gate has its say later
+_SPECTRUM = 0.5  # of a decibel of log-spectral distance: what is loud and what is not must stay so
 _MOST_DB = 30.0
 _WORSE_DB = 0.1
 _CLEANER, _AS_CLEAN = 0.2, 0.05
 _DRAWS, _AUDIBLE = 100, 1e-4
-_OTHER_ANSWER, _OTHER_TONE = 0.3, 0.5
+_QUIET = 1e-8  # of the loudest bin: what lies below is not heard
+_OTHER_ANSWER, _OTHER_TONE = 0.5, 0.5
+_ERRORS = 0.5, 1.1  # of answers, mostly smaller: the network that is released has heard more than those learned from
 _TONE_DB, _TONE_POINTS = 4.0, 6
 _PLACES = {frozenset(both): place for place, both in enumerate(itertools.combinations_with_replacement(SIGNALS, 2))}
 """Where the product of each two signals is."""
@@ -64,8 +67,8 @@ class KnownAnswers:
         Those of the arbiter, in order.
     batch_size, seed : int
         Items per batch; seed of the draw.
-    varied : bool
-        Whether errors of stems and answers are made smaller and larger, and tones changed.
+    varied, cleaner : bool
+        Whether answers are made better and worse and tones changed, and whether stems are made cleaner, too.
 
     Raises
     ------
@@ -79,12 +82,13 @@ class KnownAnswers:
     """
 
     def __init__(
-        self, pairs: Sequence[Pair], folder: Path, classes: Sequence[str], batch_size: int, seed: int, varied: bool
-    ) -> None:
+        self, pairs: Sequence[Pair], folder: Path, classes: Sequence[str], batch_size: int, seed: int,
+        varied: bool = False, cleaner: bool = False,
+    ) -> None:  # fmt: skip
         if not pairs:
             raise TrainingError("pairs to learn from", "none", "make some with `stemprover data pairs`")
         self.pairs, self.folder, self.classes = list(pairs), folder, tuple(classes)
-        self.batch_size, self.seed, self.varied = batch_size, seed, varied
+        self.batch_size, self.seed, self.varied, self.cleaner = batch_size, seed, varied, cleaner
         chances = np.array([0.5 if pair.sdr_db is None else 1.0 for pair in pairs])
         self._chances = chances / chances.sum()
         self.music = frozenset(name for pair in pairs for name in pair.music)
@@ -111,7 +115,7 @@ class KnownAnswers:
             start = int(rng.integers(max(1, frames - _FRAMES + 1)))
             products: Tensor = kept[..., start : start + _FRAMES]
         products = torch.nn.functional.pad(products, (0, _FRAMES - products.shape[-1]))
-        return vary(products, rng) if self.varied else products
+        return vary(products, rng, self.cleaner) if self.varied else products
 
 
 def towards(products: Tensor, signal: str, share: float) -> Tensor:
@@ -127,13 +131,13 @@ def towards(products: Tensor, signal: str, share: float) -> Tensor:
     return changed
 
 
-def vary(products: Tensor, rng: np.random.Generator) -> Tensor:
-    """Vary a case ``[10, n_bands, frames]``: cleaner stems, better and worse answers, other tones."""
+def vary(products: Tensor, rng: np.random.Generator, cleaner: bool) -> Tensor:
+    """Vary a case ``[10, n_bands, frames]``: cleaner stems if wanted, better and worse answers, other tones."""
     chance = rng.random()
-    if chance < _CLEANER:
+    if cleaner and chance < _CLEANER:
         products = towards(products, "stem", 0.0 if chance < _AS_CLEAN else float(10.0 ** rng.uniform(-1.0, 0.0)))
     if rng.random() < _OTHER_ANSWER:
-        products = towards(products, "answer", float(rng.uniform(0.5, 1.3)))
+        products = towards(products, "answer", float(rng.uniform(*_ERRORS)))
     if rng.random() < _OTHER_TONE:
         points = np.linspace(0, ARBITER_SPEC.n_bands - 1, _TONE_POINTS)
         levels = np.interp(np.arange(ARBITER_SPEC.n_bands), points, rng.normal(0.0, _TONE_DB, _TONE_POINTS))
@@ -142,7 +146,9 @@ def vary(products: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 class ArbitrationTask:
-    """Decibels that are gained, less what lost ones cost; half of them are SDR and half SI-SDR.
+    """Decibels that are gained, less what lost ones cost: SDR and SI-SDR by halves, and log-spectral distance.
+
+    The best waveform alone is too quiet wherever it is in doubt.
 
     Parameters
     ----------
@@ -164,8 +170,10 @@ class ArbitrationTask:
         del generator  # the draw of the pairs is all the chance there is
         trust, keep = self.model(_seen(batch.products), batch.index)
         gains = gains_db(batch.products, trust, keep, _FLOOR)
-        loss = (_HARM * (-gains).relu() - gains.clamp_max(_MOST_DB)).mean() / 10.0
-        return loss, {"si_gain_db": gains[1].mean().item(), "harmed": _harmed(gains[1])}
+        nearer = nearer_db(batch.products, trust, keep)
+        loss = -(_worth(gains).mean() + _SPECTRUM * _worth(nearer).mean()) / 10.0
+        figures = {"si_gain_db": gains[1].mean().item(), "harmed": _harmed(gains[1]), "nearer_db": nearer.mean().item()}
+        return loss, figures
 
     def validate(self, batch: Cases) -> Mapping[str, float]:
         """Gains of all of the change, and of all of the answer; the share that loses more than 0.1 dB."""
@@ -177,11 +185,16 @@ class ArbitrationTask:
             gain, scaled = gains_db(batch.products, *shares)
             figures |= {f"{name}gain_db": gain.mean().item(), f"{name}si_gain_db": scaled.mean().item()}
             figures[f"{name}harmed"] = _harmed(scaled)
+            figures[f"{name}nearer_db"] = nearer_db(batch.products, *shares).mean().item()
         return figures
 
     def save(self, folder: Path) -> None:
         """Write weights in half precision, configuration and what was heard."""
         save_network(self.model, self.heard, folder)
+
+
+def _worth(gains: Tensor) -> Tensor:
+    return gains.clamp_max(_MOST_DB) - _HARM * (-gains).relu()
 
 
 def _harmed(gains: Tensor) -> float:
@@ -211,15 +224,38 @@ def gains_db(products: Tensor, trust: Tensor, keep: Tensor, floor: float = FLOOR
         Shape ``[2, batch]``.
     """
 
-    def summed(one: str, other: str, share: Tensor | float = 1.0) -> Tensor:
-        return (products[:, _PLACES[frozenset({one, other})]] * share).sum((1, 2))
-
-    kept = keep * (1.0 - trust)
-    clean = summed("clean", "clean")
-    energy = (
-        summed("stem", "stem", kept**2) + summed("answer", "answer", trust**2)
-        + 2.0 * summed("stem", "answer", kept * trust)
+    stem, kept = products[:, _STEM], keep * (1.0 - trust)
+    with_clean, answer_with_clean = (_of(products, name, "clean") for name in ("stem", "answer"))
+    energy, clean, product, before = (
+        one.sum((1, 2))
+        for one in (
+            _settled(products, trust, keep), products[:, _CLEAN], kept * with_clean + trust * answer_with_clean, stem,
+        )
     )  # fmt: skip
-    product = summed("stem", "clean", kept) + summed("answer", "clean", trust)
-    before = ratios_db(summed("stem", "stem"), summed("stem", "clean"), clean, floor)
-    return ratios_db(energy, product, clean, floor) - before
+    return ratios_db(energy, product, clean, floor) - ratios_db(before, with_clean.sum((1, 2)), clean, floor)
+
+
+def nearer_db(products: Tensor, trust: Tensor, keep: Tensor) -> Tensor:
+    """By how much log-spectral distance falls, in dB; as :func:`gains_db`, shape ``[batch]``.
+
+    Of bands rather than bins, each as heavy as it has bins; see :func:`~stemprover.evaluation.log_spectral_distance`.
+    """
+    width = bins_in_band().sum(1).to(products.device)[:, None]
+    clean = products[:, _CLEAN] / width
+    quiet = _QUIET * clean.amax((1, 2), keepdim=True) + 1e-20
+
+    def distance(energy: Tensor) -> Tensor:
+        levels = 10.0 * torch.log10((energy.clamp_min(0.0) / width + quiet) / (clean + quiet))
+        return torch.sqrt((levels.square() * width).sum(1) / width.sum() + 1e-6).mean(1)
+
+    return distance(products[:, _STEM]) - distance(_settled(products, trust, keep))
+
+
+def _settled(products: Tensor, trust: Tensor, keep: Tensor) -> Tensor:
+    """Energy of what an arbiter settles on, ``[batch, n_bands, frames]``."""
+    kept, both = keep * (1.0 - trust), _of(products, "stem", "answer")
+    return kept**2 * products[:, _STEM] + trust**2 * _of(products, "answer", "answer") + 2.0 * kept * trust * both
+
+
+def _of(products: Tensor, one: str, other: str) -> Tensor:
+    return products[:, _PLACES[frozenset({one, other})]]
