@@ -4,8 +4,8 @@
 
 Takes repairs that ``stemprover train gate`` has kept, trains a gate without those of one recording, and prints the mean
 gain of SI-SDR in dB and the share of segments made worse by more than 0.1 dB on that recording, for the gate with one
-doubt or several and for half of each repair; then all recordings together. Recordings of few pairs and what belongs to
-no song are always in.
+doubt or several and for half of each repair; then all recordings together, and by stem class and separator. Recordings
+of few pairs and what belongs to no song are always in.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import collections
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ import torch
 from gate import show
 from safetensors.torch import load_file
 
-from stemprover.data.pairs import NO_MUSIC, read_manifest
+from stemprover.data.pairs import NO_MUSIC, Pair, read_manifest
 from stemprover.synthesis.gate import RepairGate, constant_gate, load_gate
 from stemprover.training.gate import Outcome
 from stemprover.training.gate_draws import SPOILED
@@ -29,16 +30,17 @@ from stemprover.training.loop import read_recipe
 from stemprover.training.runs import RECIPES, fit_gate
 
 
-def recordings(repairs: Path, pairs: Path) -> dict[str, list[Path]]:
-    """Kept repairs by what their stem was cut from."""
-    songs = {pair.id: pair.song for pair in read_manifest(pairs)}
-    found = collections.defaultdict(list)
+def recordings(repairs: Path, pairs: Path) -> dict[str, dict[Path, Pair]]:
+    """Kept repairs and their pairs, by what their stem was cut from."""
+    known = {pair.id: pair for pair in read_manifest(pairs)}
+    found: dict[str, dict[Path, Pair]] = collections.defaultdict(dict)
     for path in sorted(repairs.glob("*.safetensors")):
-        found[songs["-".join(path.stem.split("-")[:2])]].append(path)
+        pair = known["-".join(path.stem.split("-")[:2])]
+        found[pair.song][path] = pair
     return dict(found)
 
 
-def joined(paths: list[Path]) -> Outcome:
+def joined(paths: Iterable[Path]) -> Outcome:
     """Outcome of all of them."""
     return join([load_file(path) for path in paths])
 
@@ -64,17 +66,23 @@ def main() -> None:
     chosen = parser.parse_args()
     numbers = read_recipe(RECIPES / "gate.yaml", {"steps": chosen.steps})
     by_song = recordings(chosen.repairs, chosen.pairs)
-    tables, names = [], [*(f"doubt {doubt:g}" for doubt in chosen.doubt), "half"]
-    for song, paths in by_song.items():
-        if song in NO_MUSIC or len(paths) < chosen.least:
+    names = [*(f"doubt {doubt:g}" for doubt in chosen.doubt), "half"]
+    tables: dict[str, list[np.ndarray]] = collections.defaultdict(list)
+    for song, pairs in by_song.items():
+        if song in NO_MUSIC or len(pairs) < chosen.least:
             continue
-        known = joined([path for other, some in by_song.items() if other != song for path in some])
-        judged = joined([path for path in paths if not path.stem.endswith(f"-{SPOILED}")])
+        known = joined(path for other, some in by_song.items() if other != song for path in some)
+        judged = {path: pair for path, pair in pairs.items() if not path.stem.endswith(f"-{SPOILED}")}
         with tempfile.TemporaryDirectory() as folder:
-            gate = load_gate(fit_gate(known, judged, chosen.harm, numbers, Path(folder)))
-        tables.append(np.stack([gains(judged, gate, doubt) for doubt in (*chosen.doubt, None)], 1))
-        show(song, tables[-1], "segments", names)
-    show("all", np.concatenate(tables), "segments", names)
+            gate = load_gate(fit_gate(known, joined(judged), chosen.harm, numbers, Path(folder)))
+        for path, pair in judged.items():
+            outcome = joined([path])
+            rows = np.stack([gains(outcome, gate, doubt) for doubt in (*chosen.doubt, None)], 1)
+            for group in (song, "all", f"stem: {pair.stem}", f"separator: {pair.separator}"):
+                tables[group].append(rows)
+        show(song, np.concatenate(tables[song]), "segments", names)
+    for group in sorted(tables.keys() - by_song.keys()):
+        show(group, np.concatenate(tables[group]), "segments", names)
 
 
 if __name__ == "__main__":
