@@ -4,7 +4,8 @@
 
 Prints the mean gain of SI-SDR in dB and the share of pairs made worse by more than 0.1 dB when half or all of a stem is
 replaced by what a separator says, and by what an arbiter settles between the two, by stem class, separator and SI-SDR
-before. Of each pair the first separator and the first arbiter are asked that never heard any of its music.
+before. Of each pair the first separator and the first arbiter are asked that never heard any of its music; where
+arbiters are for stems that come alone, separators hear the stems themselves.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from stemprover.data.pairs import Pair, PairAudio, load, read_manifest
 from stemprover.evaluation import si_sdr
 from stemprover.separation.trained import TrainedSeparator, find_separators, load_network
 from stemprover.synthesis.opinion import answer_of
-from stemprover.training.answers import separator_for
+from stemprover.training.answers import has_answer, separator_for
 from stemprover.training.arbiters import TrainedArbiter, arbiter_for, find_arbiters, loaded
 
 SHARES = (0.5, 1.0)
@@ -36,9 +37,8 @@ def unknown(
 ) -> Iterator[Asked]:
     """Pairs, and who is asked about them."""
     for pair in pairs:
-        separator = separator_for(pair, separators) if pair.has_siblings else None
-        arbiter = arbiter_for(pair, arbiters)
-        if separator is not None and arbiter is not None:
+        separator, arbiter = separator_for(pair, separators), arbiter_for(pair, arbiters)
+        if separator is not None and arbiter is not None and has_answer(pair, arbiter.alone):
             yield pair, separator, arbiter
 
 
@@ -46,9 +46,10 @@ def unknown(
 def gains(asked: Asked, audio: PairAudio) -> list[float]:
     """Gain of SI-SDR for each of ``SHARES``, of the answer and of what is settled."""
     pair, separator, arbiter = asked
-    stem, mixture = (torch.from_numpy(one)[None].float() for one in (audio.artifact, audio.mixture))
+    heard = audio.artifact if arbiter.alone else audio.mixture
+    stem, mixture = (torch.from_numpy(one)[None].float() for one in (audio.artifact, heard))
     answer = answer_of(load_network(separator.folder)(mixture), mixture, separator.stems, pair.stem)
-    settled = loaded(arbiter.folder, torch.device("cpu")).settle(stem, answer, mixture, pair.stem)
+    settled = loaded(arbiter.folder, torch.device("cpu"), arbiter.alone).settle(stem, answer, mixture, pair.stem)
     changes = [each[0].numpy() - audio.artifact for each in (answer, settled)]
     before = limited(audio.clean, audio.artifact)
     return [limited(audio.clean, audio.artifact + share * each) - before for each in changes for share in SHARES]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from stemprover.detection import Detection, Detector
@@ -46,8 +46,8 @@ class Enhancer(Planner):
         Used instead of those of the plugins.
     gate : callable, optional
         Used instead of the released one, on the models' device; see :data:`~stemprover.synthesis.gate.Gate`.
-    opinion : SecondOpinion, optional
-        Used instead of the released one.
+    opinion : callable, optional
+        Used instead of the released ones; see :meth:`~stemprover.models.Models.load_opinion`.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Enhancer(Planner):
         plugins: Sequence[Plugin],
         detectors: Sequence[Detector] | None = None,
         gate: Gate | None = None,
-        opinion: SecondOpinion | None = None,
+        opinion: Callable[[str, bool], SecondOpinion | None] | None = None,
     ) -> None:
         super().__init__(models, plugins, detectors)
         self._gate, self._opinion = gate, opinion
@@ -146,7 +146,7 @@ class Enhancer(Planner):
 
     def _finish(self, one: Enhanced, renderer: Renderer, result: Rendered, spent_s: float) -> Enhanced:
         timings = {**one.timings_s, **renderer.timings, "total": sum(one.timings_s.values()) + spent_s}
-        applied = tuple(sorted(renderer.applied, key=lambda each: each[0].start_s))
+        applied = tuple(sorted(renderer.applied, key=lambda each: each.segment.start_s))
         done = dataclasses.replace(one, timings_s=timings, output=result.path, native=result.native, applied=applied)
         self.runner.after_file(FileEvent(one.stem.name, str(result.path or ""), done.to_dict()))
         return dataclasses.replace(done, faults=tuple(self.runner.faults))
@@ -166,11 +166,11 @@ class Enhancer(Planner):
             networks.load_vocoder()
             if self._gate is None:
                 self.models.load_gate()
-        opinion = None
-        classes = [stem.stem_class for stem in stems.stems]
-        asked = settings.second_opinion and (stems.mixture is not None or len(classes) > 1)
-        if asked and one.plan.items and has_opinion(one.stem.stem_class, classes):
-            opinion = self._opinion or self.models.load_opinion()
+        opinion, own = None, one.stem.stem_class
+        alone = stems.mixture is None and not stems.siblings(one.stem)
+        company = (own,) if alone else [stem.stem_class for stem in stems.stems]
+        if settings.second_opinion and one.plan.items and has_opinion(own, company):
+            opinion = (self._opinion or self.models.load_opinion)(own, alone)
         gate = self._gate or self.models.gate
         stages = Stages(networks.restore, networks.synthesise, gate, opinion, self.models.device, settings.seed)
         return Renderer(stems, one.stem, one.plan.items, one.segments, stages, self.runner, progress)

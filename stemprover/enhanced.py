@@ -15,7 +15,7 @@ from stemprover.consistency import require_cover
 from stemprover.detection.types import Detection
 from stemprover.errors import OptionError, StemSetError
 from stemprover.plugins.loader import Fault
-from stemprover.routing import AdapterChoice, Plan
+from stemprover.routing import AdapterChoice, Applied, Plan
 from stemprover.spectral.segments import Segment
 from stemprover.stems import Stem, StemSet
 
@@ -122,9 +122,8 @@ class Enhanced:
         Highest probability over bands per detection cell, by artifact.
     segments : tuple of Segment
         The stretches that were planned to be repaired; everything else is bit-identical to the input.
-    applied : tuple of (Segment, float)
-        The same once they were repaired, with the share of each repair that the gate let through (a mean over the
-        energy of the change), before the strength that was asked for.
+    applied : tuple of Applied
+        The same once they were repaired, and what the gates left of each change.
     timings_s : Mapping[str, float]
         Seconds per stage and in total.
     output : Path or None
@@ -151,7 +150,7 @@ class Enhanced:
     faults: tuple[Fault, ...] = ()
     meanings: Mapping[str, str] = dataclasses.field(default_factory=dict)
     late_samples: int = 0
-    applied: tuple[tuple[Segment, float], ...] = ()
+    applied: tuple[Applied, ...] = ()
 
     @property
     def sample_rate(self) -> int:
@@ -185,7 +184,7 @@ class Enhanced:
 
         After ``plan_only`` those that are planned.
         """
-        return _covered_s([one for one, share in self.applied if share > 0.0]) if self.applied else self.planned_s
+        return _covered_s([one.segment for one in self.applied if one.share > 0.0]) if self.applied else self.planned_s
 
     @property
     def report(self) -> dict[str, Any]:
@@ -212,15 +211,17 @@ class Enhanced:
             "artifact_types": dict(self.meanings),
             "plan": [_rounded({key: getattr(item, key) for key in keys}) for item in self.plan.items],
             "unrepaired": [_rounded(dataclasses.asdict(found)) for found in self.plan.unrepaired],
-            "applied": [
-                _rounded({"start_s": segment.start_s, "end_s": segment.stop_s, "share": share})
-                for segment, share in self.applied
-            ],
+            "applied": [_told(one) for one in self.applied],
             "repaired_s": round(self.repaired_s, 6),
             "timings_s": {stage: round(spent, 4) for stage, spent in self.timings_s.items()},
             "settings": settings | {"stem": self.stem.stem_class},
             "faults": [dataclasses.asdict(fault) for fault in self.faults],
         }
+
+
+def _told(one: Applied) -> dict[str, Any]:
+    where = {"start_s": one.segment.start_s, "end_s": one.segment.stop_s}
+    return _rounded({**where, "share": one.share, "opinion": one.opinion})
 
 
 def _covered_s(segments: Sequence[Segment]) -> float:

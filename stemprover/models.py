@@ -38,12 +38,20 @@ __all__ = [
     "EMBEDDED_JUDGES",
     "EMBEDDED_VOCODER",
     "JudgeFolders",
+    "Judged",
     "Models",
     "pick_device",
 ]
 
 _WEIGHTS = Path(__file__).parent / "weights"
 EMBEDDED_VOCODER, EMBEDDED_GATE = _WEIGHTS / "vocoder", _WEIGHTS / "gate"
+
+
+class Judged(NamedTuple):
+    """Which stems a judge is for: the classes that its separator knows, alone or beside others."""
+
+    stems: tuple[str, ...]
+    alone: bool = False
 
 
 class JudgeFolders(NamedTuple):
@@ -59,11 +67,11 @@ class JudgeFolders(NamedTuple):
         return tuple(folder for folder in self if folder is not None)
 
 
-EMBEDDED_JUDGES: Mapping[tuple[str, ...], JudgeFolders] = {
-    STEMS: JudgeFolders(_WEIGHTS / "opinion", None, _WEIGHTS / "opinion_gate"),
-    KIT_STEMS: JudgeFolders(_WEIGHTS / "opinion_kit", None, _WEIGHTS / "opinion_kit_gate"),
+EMBEDDED_JUDGES: Mapping[Judged, JudgeFolders] = {
+    Judged(STEMS): JudgeFolders(_WEIGHTS / "opinion", None, _WEIGHTS / "opinion_gate"),
+    Judged(KIT_STEMS): JudgeFolders(_WEIGHTS / "opinion_kit", None, _WEIGHTS / "opinion_kit_gate"),
 }
-"""Networks of second opinions, by the classes that their separator knows."""
+"""Networks of second opinions."""
 _LOADING = threading.RLock()
 """Loading swaps parts of torch for the whole process, so that only one thread may do it; running needs no lock."""
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -112,7 +120,7 @@ class Models:
         self._folders: dict[str, Path] = {}
         self._vocoders: dict[str, Vocoder] = {}
         self._gate: RepairGate | None = None
-        self._opinion: SecondOpinion | None = None
+        self._opinions: dict[Judged, SecondOpinion] = {}
         self._fused: Fused | None = None
         self._in_use: dict[str, float] | None = None
 
@@ -206,31 +214,32 @@ class Models:
                 self._gate = load_gate(EMBEDDED_GATE).to(self.device)
         return self._gate
 
-    def load_opinion(self) -> SecondOpinion:
-        """Return the networks that give second opinions with their gates, loaded on first use.
+    def load_opinion(self, stem_class: str, alone: bool) -> SecondOpinion | None:
+        """Return who is asked about stems of a class, loaded on first use; None if nobody knows it.
 
         Raises
         ------
         ModelError
-            If one of them is missing or of another version.
+            If a network is missing or of another version.
         """
         from stemprover.separation.trained import load_network
         from stemprover.synthesis.arbiter import load_arbiter
         from stemprover.synthesis.gate import load_gate
-        from stemprover.synthesis.opinion import Judge, SecondOpinion, take_answer
+        from stemprover.synthesis.opinion import Judge, SecondOpinion, take_answer, told_by
 
+        known = (one for one in EMBEDDED_JUDGES if one.alone is alone and told_by(stem_class, one.stems))
+        if (judged := next(known, None)) is None:
+            return None
         with _LOADING, torch.inference_mode(False):
-            if self._opinion is None:
-                judges = {}
-                for stems, folders in EMBEDDED_JUDGES.items():
-                    arbiter = None if folders.arbiter is None else load_arbiter(folders.arbiter).to(self.device)
-                    judges[stems] = Judge(
-                        load_network(folders.separator, self.device),
-                        take_answer if arbiter is None else arbiter.settle,
-                        load_gate(folders.gate).to(self.device),
-                    )
-                self._opinion = SecondOpinion(judges)
-        return self._opinion
+            if judged not in self._opinions:
+                folders = EMBEDDED_JUDGES[judged]
+                settle = take_answer
+                if folders.arbiter is not None:
+                    settle = load_arbiter(folders.arbiter, alone).to(self.device).settle
+                gate = load_gate(folders.gate).to(self.device)
+                judge = Judge(load_network(folders.separator, self.device), settle, gate)
+                self._opinions[judged] = SecondOpinion(judged.stems, judge)
+            return self._opinions[judged]
 
     def vocoder(self, name: str, plugins: Sequence[Plugin], runner: PluginRunner) -> Vocoder:
         """Return a vocoder by name.

@@ -15,7 +15,7 @@ from stemprover.plugins import PluginRunner, SegmentEvent
 from stemprover.progress import Progress
 from stemprover.restoration.control import Condition, control_image, phase_coherence
 from stemprover.restoration.preprocess import Preprocessing
-from stemprover.routing import PlanItem
+from stemprover.routing import Applied, PlanItem
 from stemprover.spectral.codec import from_image
 from stemprover.spectral.overlap import OverlapAdd
 from stemprover.spectral.phase import BandFeatures, band_features
@@ -52,7 +52,7 @@ class Stages:
     gate : callable
         Evidence of each repair to the share of it that each band gets, ``[batch, n_bands]``.
     opinion : SecondOpinion, optional
-        Another network's idea of stems that did not come alone, applied to what repairs have left.
+        Another network's idea of the stem, applied to what repairs have left.
     device : torch.device
         Where they run.
     seed : int
@@ -89,8 +89,8 @@ class Renderer:
     ----------
     timings : dict
         Seconds spent in each stage so far.
-    applied : list
-        Finished segments, and the share of their change that the gates let through, a mean over its energy.
+    applied : list of Applied
+        What the gates left of the changes of finished segments.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Renderer:
         self._view = Preprocessing(runner)
         self._silence = max(1, round(stem.format.sample_rate * _SILENCE_S))
         self.timings = {"restore": 0.0, "synthesise": 0.0, "opinion": 0.0}
-        self.applied: list[tuple[Segment, float]] = []
+        self.applied: list[Applied] = []
 
     def blocks(self, size: int) -> Iterator[np.ndarray]:
         """Yield the difference, exactly zero outside segments, as float64 ``[channels, n]``, ``n`` at most ``size``."""
@@ -179,27 +179,28 @@ class Renderer:
         self.timings["synthesise"] += end - middle
         wet = self._maps(windows, lambda _window, _item: 1.0).repeat_interleave(channels, 0)
         change = change_of(stem, repaired, wet)
-        shares, applied = judged(self.stages.gate, change, stem, siblings, features, channels)
+        shares, kept = judged(self.stages.gate, change, stem, siblings, features, channels)
+        believed: list[float | None] = [None] * len(windows)
         change = change * shares
         opinion, begin = self.stages.opinion, time.perf_counter()
         if opinion is not None and (heard := self._heard(opinion, windows, channels)) is not None:
             towards = change_of(stem, heard.spectrum, wet)
-            trust, believed = judged(heard.gate, towards, stem, siblings, features, channels)
+            trust, taken = judged(heard.gate, towards, stem, siblings, features, channels)
             change = change + trust * (towards - change)
-            applied = 1.0 - (1.0 - applied) * (1.0 - believed)
+            kept, believed = 1.0 - (1.0 - kept) * (1.0 - taken), taken.tolist()
             self.timings["opinion"] += time.perf_counter() - begin
-        self.applied += zip((window.segment for window in windows), applied.tolist(), strict=True)
+        self.applied += map(Applied, (window.segment for window in windows), kept.tolist(), believed)
         wanted = torch.tensor([window.wanted for window in windows], device=change.device)
         difference = istft(change * wanted.repeat_interleave(channels)[:, None, None], WINDOW).cpu()
         difference = torch.unflatten(difference, 0, (len(windows), channels))
         return torch.cat([difference, twin * difference], 1) if twin else difference
 
     def _heard(self, opinion: SecondOpinion, windows: Sequence[Window], channels: int) -> Heard | None:
-        """The stem as another network hears it; None where the mixture is not known."""
-        beside = [window.siblings for window in windows if window.siblings is not None]
-        if len(beside) < len(windows):
-            return None
+        """The stem as another network hears it, in the mixture or, if it came alone, by itself."""
         stems = torch.stack([window.view[:channels] for window in windows]).to(self.stages.device)
+        beside = [window.siblings for window in windows if window.siblings is not None]
+        if not beside:
+            return opinion.of(stems, None, self.stem.stem_class)
         siblings = torch.stack([audio[:channels] for audio in beside]).to(self.stages.device)
         return opinion.of(stems, stems + siblings, self.stem.stem_class)
 

@@ -9,8 +9,9 @@ from stemprover.detection.types import Detection
 from stemprover.errors import OptionError
 from stemprover.plugins.discovery import Plugin, claims, find
 from stemprover.plugins.loader import require_usable
+from stemprover.spectral.segments import Segment
 
-__all__ = ["GENERIC", "AdapterChoice", "Plan", "PlanItem", "Unrepaired", "route"]
+__all__ = ["GENERIC", "AdapterChoice", "Applied", "Plan", "PlanItem", "Unrepaired", "route"]
 
 GENERIC = "base"
 """Name in the plan of a repair by the base without an adapter (``--generic``)."""
@@ -73,6 +74,24 @@ class Plan:
 
     items: tuple[PlanItem, ...] = ()
     unrepaired: tuple[Unrepaired, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Applied:
+    """What gates left of the changes of one segment, before the strength that was asked for.
+
+    Attributes
+    ----------
+    segment : Segment
+    share : float
+        Of repair and second opinion together, 0 to 1, a mean over the energy of each change.
+    opinion : float or None
+        Of the second opinion alone; None where there was none.
+    """
+
+    segment: Segment
+    share: float
+    opinion: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

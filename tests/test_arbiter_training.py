@@ -78,8 +78,11 @@ def test_draws_are_repeatable_and_never_silent(tmp_path: Path) -> None:
     separators = find_separators(tmp_path / "judge")
     pairs = pairs_in(tmp_path / "pairs", ("vocals", ["neon"]), ("instrumental", ["sodium"]))
     make_answers(pairs, separators, tmp_path / "kept")
-    drawn = KnownAnswers(pairs, tmp_path / "kept", CLASSES, 8, 0, varied=True)
-    first, again = drawn.batch(3), KnownAnswers(pairs, tmp_path / "kept", CLASSES, 8, 0, varied=True).batch(3)
+    drawn = KnownAnswers(pairs, tmp_path / "kept", CLASSES, 8, 0, varied=True, cleaner=True)
+    first, again = (
+        drawn.batch(3),
+        KnownAnswers(pairs, tmp_path / "kept", CLASSES, 8, 0, varied=True, cleaner=True).batch(3),
+    )
     assert torch.equal(first.products, again.products)
     assert first.products.shape == (8, 10, ARBITER_SPEC.n_bands, 128)
     assert set(first.index.tolist()) == {CLASSES.index("vocals"), CLASSES.index("instrumental")}

@@ -7,7 +7,7 @@ import pytest
 
 from stemprover.cli.printing import print_short
 from stemprover.enhanced import Enhanced, Settings
-from stemprover.routing import Plan, PlanItem
+from stemprover.routing import Applied, Plan, PlanItem
 from stemprover.spectral.segments import Segment
 from stemprover.stems import Stem
 
@@ -18,7 +18,7 @@ ITEM = PlanItem(0.0, 7.0, "bleed", "mine", 1.0, 0.0, 4000.0, 0.9, 0.5)
 def told(*shares: float, consistent: bool = False) -> Enhanced:
     stem = Stem.from_array(np.zeros((1, 80_000)), 8_000, "vocals")
     segments = (FIRST, NEXT, LAST)
-    applied = tuple(zip(segments, shares, strict=True)) if shares else ()
+    applied = tuple(map(Applied, segments, shares)) if shares else ()
     settings = Settings(auto_detect=True, mixture_consistent=consistent)
     return Enhanced(stem, settings, Plan((ITEM,)), (), {}, segments, {}, applied=applied)
 

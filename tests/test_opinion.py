@@ -17,7 +17,7 @@ from stemprover.enhance import Enhancer
 from stemprover.enhanced import Enhanced, Settings
 from stemprover.errors import TrainingError
 from stemprover.evaluation import si_sdr
-from stemprover.models import EMBEDDED_JUDGES, Models
+from stemprover.models import EMBEDDED_JUDGES, Judged, Models
 from stemprover.separation.layout import KIT_STEMS, STEMS
 from stemprover.separation.mask_unet import MaskUNet
 from stemprover.separation.trained import TrainedSeparator, load_network
@@ -29,7 +29,7 @@ from stemprover.stems import Stem, StemSet
 from stemprover.synthesis.arbiter import Arbiter
 from stemprover.synthesis.gate import constant_gate, load_gate
 from stemprover.synthesis.judged import judged
-from stemprover.synthesis.opinion import OPINIONS, Judge, SecondOpinion, has_opinion, take_answer
+from stemprover.synthesis.opinion import Judge, SecondOpinion, has_opinion, take_answer
 from stemprover.training.arbiters import TrainedArbiter, classes_of
 from stemprover.training.gate_draws import SPOILED, Draw
 from stemprover.training.gate_opinions import Opinions
@@ -73,8 +73,11 @@ def enhanced(
     base: Path, share: float, settings: Settings = SETTINGS, repaired: float = 0.0, alone: bool = False
 ) -> Enhanced:
     tiny = tiny_enhancer(base, FlagBand())
-    opinion = SecondOpinion({STEMS: Judge(knows_the_truth, sees_the_stem, constant_gate(share))})
-    enhancer = Enhancer(tiny.models, tiny.plugins, [FlagBand()], constant_gate(repaired), opinion)
+    opinion = SecondOpinion(STEMS, Judge(knows_the_truth, sees_the_stem, constant_gate(share)))
+    gate = constant_gate(repaired)
+    enhancer = Enhancer(
+        tiny.models, tiny.plugins, [FlagBand()], gate, lambda stem_class, alone: None if alone else opinion
+    )
     stem = Stem.from_array(POOR, RATE, "vocals")
     mixture = None if alone else Stem.from_array(VOICE + DRUMS, RATE)
     return enhancer.enhance_set(StemSet((stem,), mixture), settings)[0]
@@ -86,7 +89,9 @@ def test_it_is_applied_as_far_as_its_gate_says(base: Path) -> None:
     assert half == pytest.approx(before + 6.0, abs=0.5), "half of the error is left"
     assert whole > before + 20.0
     done = enhanced(base, 0.5)
-    assert [share for _, share in done.applied] == pytest.approx([0.5] * len(done.segments))
+    assert [one.share for one in done.applied] == pytest.approx([0.5] * len(done.segments))
+    assert done.to_dict()["applied"][0]["opinion"] == pytest.approx(0.5)
+    assert enhanced(base, 0.5, alone=True).to_dict()["applied"][0]["opinion"] is None
     assert done.timings_s["opinion"] > 0.0
 
 
@@ -97,7 +102,8 @@ def test_repairs_get_what_it_leaves(base: Path) -> None:
     assert np.abs(repair).max() > 0.001
     np.testing.assert_allclose(audio[0.5, 0.5] - POOR, opinion + 0.5 * repair, atol=1e-5)
     np.testing.assert_allclose(audio[1, 1], enhanced(base, 1.0).audio, atol=1e-5)
-    assert [share for _, share in enhanced(base, 0.5, repaired=0.5).applied] == pytest.approx([0.75], abs=0.01)
+    (both,) = enhanced(base, 0.5, repaired=0.5).applied
+    assert (both.share, both.opinion) == pytest.approx((0.75, 0.5), abs=0.01)
 
 
 def test_it_needs_the_mixture_strength_and_a_region(base: Path) -> None:
@@ -114,13 +120,15 @@ def test_it_needs_the_mixture_strength_and_a_region(base: Path) -> None:
     assert np.array_equal(done.audio[:, outside], POOR[:, outside])
 
 
-def test_pieces_of_a_kit_are_known_among_themselves() -> None:
-    assert set(KIT_STEMS) <= set(OPINIONS)
+def test_there_are_opinions_where_answers_are_about_the_stem() -> None:
+    """Pieces of a kit are known among themselves, and a class but once."""
     assert has_opinion("snare", ["snare"])
     assert has_opinion("snare", ["kick", "snare", "toms"])
     assert not has_opinion("snare", ["snare", "vocals"])
     assert has_opinion("vocals", ["vocals", "kick"])
-    assert not has_opinion("other", ["vocals", "other"])
+    assert not has_opinion("other", ["drums", "bass", "vocals", "other"])
+    assert not has_opinion("vocals", ["vocals", "vocals", "instrumental"]), "lead and backing"
+    assert not has_opinion("piano", ["piano"])
 
 
 @pytest.mark.parametrize("channels", [1, 2])
@@ -135,18 +143,19 @@ def test_what_it_hears_of_a_class(channels: int, stem_class: str, index: int) ->
 
     songs = Judge(shares(weights), lambda own, heard, whole, _: heard + 0.5 * own + 0.1 * whole, constant_gate(1.0))
     kits = Judge(shares(of_pieces), take_answer, constant_gate(0.5))
-    of_songs, opinion = SecondOpinion({STEMS: songs}), SecondOpinion({STEMS: songs, KIT_STEMS: kits})
+    of_songs, of_kits = SecondOpinion(STEMS, songs), SecondOpinion(KIT_STEMS, kits)
     wanted = {stem_class: (weights[index] + 0.1) * mixture + 0.5 * stem, "instrumental": 0.7 * mixture + 0.5 * stem,
               "snare": 0.6 * mixture, "cymbals": 0.9 * mixture}  # fmt: skip
     for name, heard in wanted.items():
-        found = opinion.of(stem, mixture, name)
+        asked = of_kits if name in KIT_STEMS else of_songs
+        found = asked.of(stem, mixture, name)
         assert found is not None
         torch.testing.assert_close(istft(found.spectrum, mixture.shape[-1]), heard.flatten(0, 1))
         assert found.gate is (kits if name in KIT_STEMS else songs).gate
-    assert opinion.of(stem, mixture, "other") is None
+    assert of_songs.of(stem, mixture, "piano") is None
     assert of_songs.of(stem, mixture, "kick") is None
     three = [torch.cat([audio] * 3, dim=1) for audio in (stem, mixture)]
-    assert opinion.of(*three, stem_class) is None
+    assert of_songs.of(*three, stem_class) is None
 
 
 def test_what_a_gate_leaves_is_a_share_of_the_energy_in_each_segment() -> None:
@@ -160,12 +169,15 @@ def test_what_a_gate_leaves_is_a_share_of_the_energy_in_each_segment() -> None:
 
 
 def test_the_released_ones_answer_and_their_gates_were_trained() -> None:
-    opinion = Models(None, "cpu", "float32").load_opinion()
+    models = Models(None, "cpu", "float32")
     mixture = 0.1 * torch.randn(1, 2, 100 * SPEC.hop, generator=torch.Generator().manual_seed(1))
-    for name in OPINIONS:
+    for name in (*classes_of(STEMS), *KIT_STEMS):
+        opinion = models.load_opinion(name, alone=False)
+        assert opinion is not None
         heard = opinion.of(0.5 * mixture, mixture, name)
         assert heard is not None
         assert torch.isfinite(torch.view_as_real(heard.spectrum)).all()
+    assert models.load_opinion("piano", alone=False) is None
     for folders in EMBEDDED_JUDGES.values():
         assert load_gate(folders.gate).deviation.min() > 0
 
@@ -173,12 +185,14 @@ def test_the_released_ones_answer_and_their_gates_were_trained() -> None:
 def test_a_released_arbiter_settles_what_is_heard(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     torch.manual_seed(0)
     Arbiter(classes_of(STEMS), width=8).save_pretrained(tmp_path)
-    folders = EMBEDDED_JUDGES[STEMS]
+    folders = EMBEDDED_JUDGES[Judged(STEMS)]
     mixture = 0.1 * torch.randn(1, 2, 100 * SPEC.hop, generator=torch.Generator().manual_seed(1))
     heard = []
     for arbiter in (None, tmp_path):
-        monkeypatch.setattr("stemprover.models.EMBEDDED_JUDGES", {STEMS: folders._replace(arbiter=arbiter)})
-        found = Models(None, "cpu", "float32").load_opinion().of(0.5 * mixture, mixture, "drums")
+        monkeypatch.setattr("stemprover.models.EMBEDDED_JUDGES", {Judged(STEMS): folders._replace(arbiter=arbiter)})
+        opinion = Models(None, "cpu", "float32").load_opinion("drums", alone=False)
+        assert opinion is not None
+        found = opinion.of(0.5 * mixture, mixture, "drums")
         assert found is not None
         heard.append(istft(found.spectrum, mixture.shape[-1]))
     # An arbiter that has yet to learn takes half of the answer, and leaves next to nothing of the stem out.
@@ -187,9 +201,9 @@ def test_a_released_arbiter_settles_what_is_heard(monkeypatch: pytest.MonkeyPatc
 
 def test_a_batch_notices_another_arbiter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    folders, seen = EMBEDDED_JUDGES[STEMS], set()
+    folders, seen = EMBEDDED_JUDGES[Judged(STEMS)], set()
     for arbiter in (None, tmp_path):
-        monkeypatch.setattr("stemprover.models.EMBEDDED_JUDGES", {STEMS: folders._replace(arbiter=arbiter)})
+        monkeypatch.setattr("stemprover.models.EMBEDDED_JUDGES", {Judged(STEMS): folders._replace(arbiter=arbiter)})
         seen.add(weights_fingerprint(Enhancer.from_pretrained(device="cpu"), SETTINGS))
     assert len(seen) == 2
 
@@ -216,7 +230,7 @@ def test_gates_learn_from_what_separators_say_that_never_heard_the_music(
     assert opinions.fits(Draw(pair))
     assert opinions.fits(Draw(pair, quality=SPOILED))
     assert not any(opinions.fits(draw) for draw in (Draw(pair, alone=True), Draw(pair, quality="best")))
-    for field, value in (("song", "known"), ("sources", ("one", "known")), ("stem", "other"), ("has_siblings", False)):
+    for field, value in (("song", "known"), ("sources", ("one", "known")), ("stem", "piano"), ("has_siblings", False)):
         assert not opinions.fits(Draw(dataclasses.replace(pair, **{field: value}))), field
     outcome = opinions(Draw(pair))
     mixture = torch.from_numpy(VOICE + DRUMS)

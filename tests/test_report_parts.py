@@ -164,6 +164,9 @@ def test_sentences() -> None:
     applied = [{"start_s": 0.0, "end_s": 1.0, "share": 0.2}, {"start_s": 5.0, "end_s": 8.0, "share": 0.6}]
     text = finding({"plan": plan, "repaired_s": 4.0, "applied": applied}, 30.0, repaired=True)
     assert text == "12 repairs planned, 4.0 s of 30.0 s repaired, on average 50% of each let through by the gate."
+    heard = [{**applied[0], "opinion": 0.1}, {**applied[1], "opinion": None}]
+    text = finding({"plan": plan, "repaired_s": 4.0, "applied": heard}, 30.0, repaired=True)
+    assert text.endswith("on average 50% of each let through by the gates (10% of second opinions).")
     text = finding({"plan": plan, "repaired_s": 0.0, "applied": applied}, 30.0, repaired=True)
     assert text == "12 repairs planned in 30.0 s, none worth making: the stem is exactly as it was."
     summed = {"plan": plan, "repaired_s": 0.0, "unrepaired": plan, "settings": {"mixture_consistent": True}}

@@ -133,6 +133,7 @@ def vocoder(pairs: Path, out: Path, recipe: Path | None, name: str, base: Path |
 @click.option("--harm", type=float, default=28.0, show_default=True, help="Cost in dB of making a segment worse.")
 @click.option("--opinions", type=_folder, help="Train it on second opinions by these separators instead of repairs.")
 @click.option("--arbiters", type=_folder, help="Opinions as these arbiters settle them.")
+@click.option("--alone", is_flag=True, help="Opinions on stems that come alone.")
 @click.option(
     "--doubt",
     type=click.FloatRange(0.0),
@@ -142,13 +143,14 @@ def vocoder(pairs: Path, out: Path, recipe: Path | None, name: str, base: Path |
 )
 def gate(
     pairs: Path, out: Path, recipe: Path | None, count: int, harm: float, opinions: Path | None,
-    arbiters: Path | None, doubt: float,
+    arbiters: Path | None, alone: bool, doubt: float,
 ) -> None:  # fmt: skip
     """Train the gate that says how much of a repair to apply, on repairs by what is installed."""
     from stemprover.training.runs import train_gate
 
     with _training("gate", recipe) as run:
-        run.wrote(train_gate(pairs, out, count, harm, run.recipe, opinions, arbiters, doubt, run.log, run.numbers))
+        options = (harm, run.recipe, opinions, arbiters, doubt, run.log, run.numbers)
+        run.wrote(train_gate(pairs, out, count, *options, alone=alone))
 
 
 @train.command()
@@ -182,14 +184,16 @@ def separator(
     "--without", multiple=True, metavar="NAME", help="Leave out pairs with this music (or `*` pattern); repeatable."
 )
 @click.option("--kept", type=_folder, help="Where what is known of answers is kept; OUT/answers by default.")
+@click.option("--alone", is_flag=True, help="For stems that come alone: separators hear the stems themselves.")
 def arbiter(
-    pairs: Path, out: Path, recipe: Path | None, opinions: Path, without: tuple[str, ...], kept: Path | None
-) -> None:
+    pairs: Path, out: Path, recipe: Path | None, opinions: Path, without: tuple[str, ...], kept: Path | None,
+    alone: bool,
+) -> None:  # fmt: skip
     """Train a network that weighs stems against what separators say of them, for second opinions."""
     from stemprover.training.runs import train_arbiter
 
     with _training("arbiter", recipe) as run:
-        run.wrote(train_arbiter(pairs, out, opinions, without, kept, run.recipe, run.log, run.numbers))
+        run.wrote(train_arbiter(pairs, out, opinions, without, kept, run.recipe, run.log, run.numbers, alone=alone))
 
 
 @train.command()

@@ -42,10 +42,18 @@ def hertz(value: float) -> str:
 
 
 def _let_through(applied: Sequence[Mapping[str, Any]]) -> str:
-    """How much of the repairs the gate let through, a mean over their time."""
-    total = sum(part["end_s"] - part["start_s"] for part in applied)
-    share = sum(part["share"] * (part["end_s"] - part["start_s"]) for part in applied) / total if total else 0.0
-    return f", on average {share:.0%} of each let through by the gate" if total else ""
+    """How much of the repairs, and of second opinions, the gates let through, a mean over their time."""
+
+    def mean(key: str) -> float | None:
+        told = [(part[key], part["end_s"] - part["start_s"]) for part in applied if part.get(key) is not None]
+        total = sum(length for _, length in told)
+        return sum(share * length for share, length in told) / total if total else None
+
+    share, opinion = mean("share"), mean("opinion")
+    if share is None:
+        return ""
+    text = f", on average {share:.0%} of each let through by the gate"
+    return text if opinion is None else f"{text}s ({opinion:.0%} of second opinions)"
 
 
 def finding(summary: Mapping[str, Any], duration_s: float, repaired: bool) -> str:

@@ -21,7 +21,7 @@ from stemprover.errors import ModelError
 from stemprover.spectral.spec import SpectralSpec
 from stemprover.spectral.stft import istft, product, stft
 
-__all__ = ["ARBITER_SPEC", "INPUTS", "Arbiter", "load_arbiter", "products", "seen_in"]
+__all__ = ["ARBITER_SPEC", "INPUTS", "Arbiter", "bins_in_band", "load_arbiter", "products", "seen_in"]
 
 ARBITER_SPEC = SpectralSpec(n_fft=4096, hop=1024, n_bands=64)
 """Longer frames than ``SPEC``'s: what it weighs are partials and beats, and it leaves their phase alone."""
@@ -51,7 +51,7 @@ def _band_of_bin() -> Tensor:
 
 
 @functools.cache
-def _bins_in_band() -> Tensor:
+def bins_in_band() -> Tensor:
     """Which bins a band is made of, ``[n_bands, n_bins]``, zeros and ones."""
     with torch.inference_mode(False):
         return nn.functional.one_hot(_band_of_bin(), ARBITER_SPEC.n_bands).T.float().contiguous()
@@ -71,7 +71,7 @@ def products(spectra: Sequence[Tensor]) -> Tensor:
         Shape ``[batch, pairs, n_bands, frames]``: of ``a, b, c`` these are ``aa, ab, ac, bb, bc, cc``, sums over a
         band's bins and channels.
     """
-    bins = _bins_in_band().to(spectra[0].device)
+    bins = bins_in_band().to(spectra[0].device)
     both = itertools.combinations_with_replacement(spectra, 2)
     return torch.stack([bins @ product(one, other).sum(1) for one, other in both], 1)
 
@@ -125,6 +125,8 @@ class Arbiter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Stem classes that it knows.
     width : int
         Channels of all its layers, a multiple of four.
+    alone : bool
+        Whether it weighs stems that come alone, whose separator heard the stem itself as its mixture.
     spectral_spec : str
         Digest of the spectral spec that it sees with.
     """
@@ -134,6 +136,7 @@ class Arbiter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self,
         classes: tuple[str, ...],
         width: int = 48,
+        alone: bool = False,  # noqa: ARG002 (kept in config.json)
         spectral_spec: str = ARBITER_SPEC.digest(),  # noqa: ARG002 (kept in config.json)
     ) -> None:
         super().__init__()
@@ -208,13 +211,13 @@ def _layer(before: int, after: int, stride: int = 1) -> nn.Sequential:
 
 
 @torch.inference_mode(False)  # weights made in inference mode could be used nowhere else
-def load_arbiter(folder: Path) -> Arbiter:
-    """Load an arbiter in float32.
+def load_arbiter(folder: Path, alone: bool = False) -> Arbiter:
+    """Load an arbiter in float32, of stems that come alone or of those beside others.
 
     Raises
     ------
     ModelError
-        If the folder holds none, or one of another version or for another spectral spec.
+        If the folder holds none, or one of another version, for another spectral spec or for the other stems.
     """
     fix = "train it again with `stemprover train arbiter`; if it came with stemprover, reinstall that"
     try:
@@ -227,5 +230,8 @@ def load_arbiter(folder: Path) -> Arbiter:
     strange = [*loaded["missing_keys"], *loaded["unexpected_keys"]]  # diffusers would leave them as they were drawn
     if strange or arbiter.config.spectral_spec != ARBITER_SPEC.digest():
         raise ModelError(f"an arbiter in {folder}", "one of another version", fix)
+    if arbiter.config.alone is not alone:
+        kinds = ("for stems beside others", "for stems that come alone")
+        raise ModelError(f"an arbiter {kinds[alone]} in {folder}", f"one {kinds[arbiter.config.alone]}", fix)
     arbiter.eval().requires_grad_(False)
     return arbiter

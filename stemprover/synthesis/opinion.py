@@ -4,13 +4,14 @@ Two separators that learned apart make errors of their own, so that a poor stem 
 are nearer to the truth than either. An arbiter settles in each band and frame which of the two to believe
 (:mod:`stemprover.synthesis.arbiter`). A stem by a better separator gains nothing by it; the gate learned to tell by the
 evidence that it has of repairs (:mod:`stemprover.synthesis.evidence`). One judge hears songs, another one kits: what is
-likely to be right about the one says little about the other.
+likely to be right about the one says little about the other. A stem that came alone is its own mixture: what does not
+belong there is separated once more, and that takes a judge of its own.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -20,17 +21,27 @@ from stemprover.spectral.stft import stft
 from stemprover.stems.sets import DRUM_PARTS
 from stemprover.synthesis.gate import Gate
 
-__all__ = ["INSTRUMENTAL", "OPINIONS", "Heard", "Judge", "SecondOpinion", "answer_of", "has_opinion", "take_answer"]
+__all__ = ["INSTRUMENTAL", "Heard", "Judge", "SecondOpinion", "answer_of", "has_opinion", "take_answer", "told_by"]
 
 INSTRUMENTAL = "instrumental"
 _VOCALS = "vocals"
-OPINIONS = ("drums", "bass", _VOCALS, INSTRUMENTAL, *sorted(DRUM_PARTS))
-"""Classes that there are opinions on. The rest of a song is not among them: opinions on it brought nothing."""
+_SONG = ("drums", "bass", _VOCALS, INSTRUMENTAL)
+"""Classes that there are opinions on in songs. The rest is not among them: opinions on it brought nothing."""
 
 
-def has_opinion(stem_class: str, beside: Collection[str]) -> bool:
-    """Whether there are opinions on a stem in this company; the pieces of a kit are known among themselves only."""
-    return stem_class in OPINIONS and (stem_class not in DRUM_PARTS or set(beside) <= DRUM_PARTS)
+def has_opinion(stem_class: str, company: Sequence[str]) -> bool:
+    """Whether there are opinions on a stem among stems of these classes, its own among them.
+
+    Of two of a class each is a part, and answers are about the whole. The pieces of a kit are known among themselves
+    only.
+    """
+    known = stem_class in _SONG or (stem_class in DRUM_PARTS and set(company) <= DRUM_PARTS)
+    return known and company.count(stem_class) == 1
+
+
+def told_by(stem_class: str, stems: Sequence[str]) -> bool:
+    """Whether a separator for these stems says something of a class; see :func:`answer_of`."""
+    return (_VOCALS if stem_class == INSTRUMENTAL else stem_class) in stems
 
 
 def answer_of(separated: Tensor, mixture: Tensor, stems: Sequence[str], stem_class: str) -> Tensor:
@@ -85,31 +96,38 @@ class Heard(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class SecondOpinion:
-    """Judges by the classes of the stems that they know."""
+    """A judge of certain stems.
 
-    judges: Mapping[tuple[str, ...], Judge]
+    Attributes
+    ----------
+    stems : tuple of str
+        Classes that its separator knows, in the order of what that returns.
+    judge : Judge
+    """
 
-    def of(self, stem: Tensor, mixture: Tensor, stem_class: str) -> Heard | None:
-        """Return a stem as the judge that knows its class hears it.
+    stems: tuple[str, ...]
+    judge: Judge
+
+    def of(self, stem: Tensor, mixture: Tensor | None, stem_class: str) -> Heard | None:
+        """Return a stem as the judge hears it.
 
         Parameters
         ----------
         stem, mixture : Tensor
-            Audio of one or two channels, shape ``[batch, channels, samples]``.
+            Audio of one or two channels, shape ``[batch, channels, samples]``; no mixture if the stem came alone.
         stem_class : str
-            One of ``OPINIONS``.
+            What it is.
 
         Returns
         -------
         Heard or None
             None of other classes and more channels.
         """
-        channels = mixture.shape[1]
-        wanted = _VOCALS if stem_class == INSTRUMENTAL else stem_class
-        stems = next((stems for stems in self.judges if wanted in stems), None)
-        if stem_class not in OPINIONS or stems is None or channels > 2:
+        channels = stem.shape[1]
+        if not told_by(stem_class, self.stems) or channels > 2:
             return None
-        own, whole, judge = stem.expand(-1, 2, -1), mixture.expand(-1, 2, -1), self.judges[stems]
-        answer = answer_of(judge.separate(whole), whole, stems, stem_class)
-        settled = judge.settle(own, answer, whole, stem_class)
-        return Heard(stft(torch.flatten(settled[:, :channels], 0, 1)), judge.gate)
+        own = stem.expand(-1, 2, -1)
+        whole = own if mixture is None else mixture.expand(-1, 2, -1)
+        answer = answer_of(self.judge.separate(whole), whole, self.stems, stem_class)
+        settled = self.judge.settle(own, answer, whole, stem_class)
+        return Heard(stft(torch.flatten(settled[:, :channels], 0, 1)), self.judge.gate)

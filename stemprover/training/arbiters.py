@@ -36,11 +36,14 @@ class TrainedArbiter:
         Songs, kits and solo recordings that it learned on.
     classes : tuple of str
         Stem classes that it knows.
+    alone : bool
+        Whether it weighs stems that come alone.
     """
 
     folder: Path
     heard: frozenset[str]
     classes: tuple[str, ...]
+    alone: bool = False
 
 
 def find_arbiters(folder: Path) -> tuple[TrainedArbiter, ...]:
@@ -59,7 +62,8 @@ def find_arbiters(folder: Path) -> tuple[TrainedArbiter, ...]:
             if (kind := config["_class_name"]) != Arbiter.__name__:
                 raise ModelError("arbiters only", f"{kind} in {path.parent}", f"name another folder, or {fix}")
             heard = json.loads(path.read_text(encoding="utf-8"))["heard"]
-            found.append(TrainedArbiter(path.parent, frozenset(heard), tuple(config["classes"])))
+            alone = bool(config.get("alone", False))
+            found.append(TrainedArbiter(path.parent, frozenset(heard), tuple(config["classes"]), alone))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"an arbiter in {path.parent}", repr(error), f"delete the folder, or {fix}") from error
     if not found:
@@ -77,7 +81,7 @@ def arbiter_for(pair: Pair, arbiters: Sequence[TrainedArbiter]) -> TrainedArbite
 
 
 @functools.lru_cache(maxsize=32)
-def loaded(folder: Path, device: torch.device) -> Arbiter:
+def loaded(folder: Path, device: torch.device, alone: bool = False) -> Arbiter:
     """Load an arbiter on a device; each is loaded once and must stay there. Raises as :func:`load_arbiter` does."""
-    arbiter: Arbiter = load_arbiter(folder).to(device)
+    arbiter: Arbiter = load_arbiter(folder, alone).to(device)
     return arbiter

@@ -42,7 +42,7 @@ class Draw:
         return f"{self.pair.id}{'-alone' if self.alone else ''}{'' if self.quality == 'fast' else f'-{self.quality}'}"
 
 
-def draw_pairs(pairs: Sequence[Pair], count: int, seed: int) -> list[Draw]:
+def draw_pairs(pairs: Sequence[Pair], count: int, seed: int, alone: bool = False) -> list[Draw]:
     """Choose pairs, and how each is repaired.
 
     Five of real separators' stems take turns with one that was made by rule and a clean one; when one kind is used up,
@@ -56,14 +56,17 @@ def draw_pairs(pairs: Sequence[Pair], count: int, seed: int) -> list[Draw]:
         Of one split.
     count, seed : int
         How many pairs at most; seed of the draw.
+    alone : bool
+        Whether pairs without siblings will do.
 
     Returns
     -------
     list of Draw
     """
     rng = random.Random(seed)
-    damaged = [pair for pair in pairs if pair.sdr_db is not None and pair.has_siblings]
-    clean = [pair for pair in pairs if pair.sdr_db is None and pair.has_siblings]
+    usable = [pair for pair in pairs if alone or pair.has_siblings]
+    damaged = [pair for pair in usable if pair.sdr_db is not None]
+    clean = [pair for pair in usable if pair.sdr_db is None]
     rng.shuffle(damaged)
     rng.shuffle(clean)
     real = [pair for pair in damaged if pair.separator not in _MADE]

@@ -5,20 +5,22 @@ Detection and the plan take part as in a repair, so that changes are where they 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
 from stemprover.data.pairs import Pair, load
 from stemprover.enhance import Enhancer, Settings
+from stemprover.errors import TrainingError
 from stemprover.plugins import folder_sha256
 from stemprover.progress import Silent
 from stemprover.render import Renderer, Stages
 from stemprover.separation.trained import TrainedSeparator, load_network
 from stemprover.stems import Stem, StemSet
 from stemprover.synthesis.gate import constant_gate
-from stemprover.synthesis.opinion import OPINIONS, Judge, SecondOpinion, take_answer
-from stemprover.training.answers import require_known, separator_for
+from stemprover.synthesis.opinion import Judge, SecondOpinion, take_answer
+from stemprover.training.answers import has_answer, require_known, separator_for
 from stemprover.training.arbiters import TrainedArbiter, arbiter_for, loaded
 from stemprover.training.gate import Outcome
 from stemprover.training.gate_draws import SPOILED, Draw
@@ -41,11 +43,13 @@ class Opinions:
     arbiters : sequence of TrainedArbiter
         Likewise; answers on classes that none of them knows are taken as they are. On pairs without named music there
         are no opinions of arbiters: any of them may have learned on the pair itself.
+    alone : bool
+        Whether stems come alone: separators hear the stems themselves.
 
     Raises
     ------
     TrainingError
-        If one of them takes neither songs nor drum kits apart.
+        If a separator takes neither songs nor drum kits apart, or an arbiter weighs stems that come otherwise.
 
     Attributes
     ----------
@@ -54,28 +58,36 @@ class Opinions:
     """
 
     def __init__(
-        self, enhancer: Enhancer, separators: Sequence[TrainedSeparator], arbiters: Sequence[TrainedArbiter] = ()
-    ) -> None:
+        self, enhancer: Enhancer, separators: Sequence[TrainedSeparator], arbiters: Sequence[TrainedArbiter] = (),
+        alone: bool = False,
+    ) -> None:  # fmt: skip
         require_known(separators)
+        for arbiter in arbiters:
+            if arbiter.alone is not alone:
+                kinds = ("beside others", "that come alone")
+                got = f"{arbiter.folder}, for stems {kinds[arbiter.alone]}"
+                raise TrainingError(f"arbiters for stems {kinds[alone]}", got, "leave it out, or use --alone for both")
         self._enhancer, self._separators, self._arbiters = enhancer, tuple(separators), tuple(arbiters)
+        self._alone = alone
         self.made_with = {
             **found_with(enhancer),
             **{f"separator {number}": folder_sha256(one.folder) for number, one in enumerate(separators, 1)},
             **{f"arbiter {number}": folder_sha256(one.folder) for number, one in enumerate(arbiters, 1)},
+            **({"what separators hear": "stems alone"} if alone else {}),
         }
 
     def fits(self, draw: Draw) -> bool:
-        """Whether there is an opinion on a pair: it has siblings, a known class, and music that one never heard."""
-        told = draw.pair.has_siblings and draw.pair.stem in OPINIONS and self._asked(draw.pair) is not None
+        """Whether there is an opinion on a pair, by those that never heard any of its music."""
+        told = has_answer(draw.pair, self._alone) and self._asked(draw.pair) is not None
         return told and not draw.alone and draw.quality in ("fast", SPOILED)
 
     def __call__(self, draw: Draw) -> Outcome:
         """Let all of an opinion through wherever something is found."""
         audio, pair = load(draw.pair), draw.pair
         if draw.quality == SPOILED:
-            return spoiled_outcome(audio, draw)
+            return spoiled_outcome(audio, dataclasses.replace(draw, alone=self._alone))
         stem = Stem.from_array(audio.artifact, pair.sample_rate, pair.stem)
-        stems = StemSet((stem,), Stem.from_array(audio.mixture, pair.sample_rate))
+        stems = StemSet((stem,), None if self._alone else Stem.from_array(audio.mixture, pair.sample_rate))
         plan = self._enhancer.enhance_set(stems, Settings(auto_detect=True, generic=True), plan_only=True)[0]
         stages = Stages(
             restore=lambda condition, _scales, _seeds: condition.image.squeeze(1),
@@ -88,7 +100,7 @@ class Opinions:
         runner = self._enhancer.runner
         renderer = Renderer(stems, stem, plan.plan.items, plan.segments, stages, runner, Silent())
         change = np.concatenate(list(renderer.blocks(_BLOCK)), axis=1)
-        return outcome_of(audio, change, plan.segments, alone=False)
+        return outcome_of(audio, change, plan.segments, self._alone)
 
     def _asked(self, pair: Pair) -> tuple[TrainedSeparator, TrainedArbiter | None] | None:
         """Who says something of a pair: networks that never heard any of its music."""
@@ -101,6 +113,6 @@ class Opinions:
         asked, device = self._asked(pair), self._enhancer.models.device
         assert asked is not None  # or the pair would not fit
         separator, arbiter = asked
-        settle = take_answer if arbiter is None else loaded(arbiter.folder, device).settle
+        settle = take_answer if arbiter is None else loaded(arbiter.folder, device, self._alone).settle
         judge = Judge(load_network(separator.folder, device), settle, constant_gate(1.0))
-        return SecondOpinion({separator.stems: judge})
+        return SecondOpinion(separator.stems, judge)

@@ -40,13 +40,13 @@ def heard_so_far(out: Path, heard: Iterable[str]) -> tuple[str, ...]:
     path = out / "heard.json"
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     together = sorted({*heard, *before})
-    out.mkdir(parents=True, exist_ok=True)
     _write(path, together)
     return tuple(together)
 
 
 def _write(path: Path, values: object) -> None:
     """Write JSON whole or not at all: another process may be about to read it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
     partial.write_text(json.dumps(values, indent=2, sort_keys=True), encoding="utf-8")
     partial.replace(path)

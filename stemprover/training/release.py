@@ -2,7 +2,7 @@
 
     python -m stemprover.training.release --base runs/base --vocoder runs/vocoder --gate runs/gate \
         --separator runs/light --opinion runs/judge --opinion-arbiter runs/arbiter --opinion-gate runs/opinion_gate \
-        --opinion-kit runs/kit_judge --opinion-kit-gate runs/opinion_kit_gate \
+        --opinion-kit runs/kit_judge --opinion-kit-arbiter runs/kit_arbiter --opinion-kit-gate runs/opinion_kit_gate \
         --adapters runs/lora --figures docs/benchmarks/adapters.json
 """
 
@@ -24,7 +24,7 @@ _ROOT = Path(__file__).parent.parent
 _PLUGINS = _ROOT.parent / "plugins"
 _MODELS = (
     "base", "vocoder", "gate", "separator",
-    "opinion", "opinion_arbiter", "opinion_gate", "opinion_kit", "opinion_kit_gate",
+    "opinion", "opinion_arbiter", "opinion_gate", "opinion_kit", "opinion_kit_arbiter", "opinion_kit_gate",
 )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from stemprover.separation.trained import ARCHITECTURES, find_separators
 from stemprover.synthesis.arbiter import Arbiter
 from stemprover.synthesis.embedded import EmbeddedVocoder
 from stemprover.synthesis.gate import DOUBT, RepairGate
-from stemprover.training.answers import make_answers, require_known, separator_for
+from stemprover.training.answers import has_answer, make_answers, require_known, separator_for
 from stemprover.training.arbiters import classes_of, find_arbiters
 from stemprover.training.arbitration import ArbitrationTask, KnownAnswers
 from stemprover.training.dataset import PairBatches
@@ -36,7 +36,7 @@ from stemprover.training.gate_opinions import Opinions
 from stemprover.training.gate_repairs import Repairs
 from stemprover.training.loop import Log, Recipe, fit, read_recipe
 from stemprover.training.mixes import RandomMixes, fitting, material, without
-from stemprover.training.notes import heard_so_far
+from stemprover.training.notes import heard_so_far, require_same
 from stemprover.training.restoration import RestorationTask, new_model
 from stemprover.training.separation import SeparationTask
 from stemprover.training.vocoder import VocoderTask
@@ -160,30 +160,33 @@ def _save(network: EmbeddedVocoder | RepairGate, folder: Path) -> None:
 def train_gate(
     pairs: Path, out: Path, count: int = 1800, harm: float = 28.0, recipe: Path = RECIPES / "gate.yaml",
     opinions: Path | None = None, arbiters: Path | None = None, doubt: float = DOUBT, log: Log | None = None,
-    overrides: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any] | None = None, *, alone: bool = False,
 ) -> Path:  # fmt: skip
     """Train the gate on repairs of ``count`` training pairs by everything that is installed; returns its folder.
 
     With ``opinions``, a folder of separators, it learns on their second opinions instead, as the arbiters below
-    ``arbiters`` settle them. See :class:`~stemprover.synthesis.gate.RepairGate` for ``doubt``.
+    ``arbiters`` settle them, on stems that come alone if ``alone``. See :class:`~stemprover.synthesis.gate.RepairGate`
+    for ``doubt``.
 
     Raises
     ------
     OptionError
-        If there are arbiters without opinions.
+        If there are arbiters or stems alone without opinions.
     ModelError
         If there are no separators in ``opinions``, or no arbiters in ``arbiters``.
     """
-    if arbiters is not None and opinions is None:
-        raise OptionError("--arbiters beside --opinions", "no --opinions", "name the separators too")
+    if opinions is None and (arbiters is not None or alone):
+        option = "--alone" if arbiters is None else "--arbiters"
+        raise OptionError(f"{option} beside --opinions", "no --opinions", "name the separators too")
     numbers = read_recipe(recipe, overrides)
     enhancer = Enhancer.from_pretrained(device="auto")
     judged = None
     if opinions is not None:
-        judged = Opinions(enhancer, find_separators(opinions), () if arbiters is None else find_arbiters(arbiters))
+        settling = () if arbiters is None else find_arbiters(arbiters)
+        judged = Opinions(enhancer, find_separators(opinions), settling, alone)
     parts = {}
     for split, size in (("train", count), ("validation", max(1, count // 4))):
-        draws = draw_pairs(read_manifest(pairs, split), size, numbers.seed)
+        draws = draw_pairs(read_manifest(pairs, split), size, numbers.seed, alone)
         if judged is None:
             parts[split] = make_outcomes(Repairs(enhancer), draws, out / "repairs" / split, log)
         else:
@@ -230,12 +233,14 @@ def train_separator(
 def train_arbiter(
     pairs: Path, out: Path, opinions: Path, held_out: Sequence[str] = (), kept: Path | None = None,
     recipe: Path = RECIPES / "arbiter.yaml", log: Log | None = None, overrides: Mapping[str, Any] | None = None,
+    *, alone: bool = False,
 ) -> Path:  # fmt: skip
     """Train an arbiter between stems and the answers of separators in ``opinions``; returns its folder.
 
     Of each pair a separator is asked that never heard any of its music; all must take the same apart, songs or kits.
     Pairs with music of ``held_out`` (patterns) are left out. ``kept`` holds what is known of answers, ``out/answers``
-    by default; several trainings can share it.
+    by default; several trainings can share it. With ``alone`` it is for stems that come alone: separators hear the
+    stems themselves.
 
     Raises
     ------
@@ -254,23 +259,25 @@ def train_arbiter(
         raise TrainingError("separators that take the same apart", got, "name a folder of some of them")
     everything = read_manifest(pairs)
     left_out = fitting(frozenset().union(*(pair.music for pair in everything)), held_out)
-    model = Arbiter(classes_of(separators[0].stems))
+    model = Arbiter(classes_of(separators[0].stems), alone=alone)
     chosen = {
         split: [
             pair for pair in everything
-            if pair.split == split and pair.stem in model.classes and pair.has_siblings
+            if pair.split == split and pair.stem in model.classes and has_answer(pair, alone)
             and not pair.music & left_out and separator_for(pair, separators) is not None
         ]
         for split in ("train", "validation")
     }  # fmt: skip
     for split, found in chosen.items():
         if not found:
-            expected = f"{split} pairs in {pairs} with siblings, of {', '.join(model.classes)}"
+            expected = f"{split} pairs in {pairs}{'' if alone else ' with siblings'}, of {', '.join(model.classes)}"
             got = f"none whose music a separator in {opinions} never heard, without {', '.join(held_out) or 'nothing'}"
             raise TrainingError(expected, got, "name separators that trained without some of it, or leave less out")
     folder = kept or out / "answers"
-    make_answers([*chosen["train"], *chosen["validation"]], separators, folder, log)
-    drawn = KnownAnswers(chosen["train"], folder, model.classes, numbers.batch_size, numbers.seed, varied=True)
-    validation = KnownAnswers(chosen["validation"], folder, model.classes, 32, 1234, varied=False)
+    make_answers([*chosen["train"], *chosen["validation"]], separators, folder, log, alone)
+    require_same(out / "made_with.json", {"stems": "alone" if alone else "beside others"})
+    varied = {"varied": True, "cleaner": not alone}  # a cleaner stem alone would have another answer
+    drawn = KnownAnswers(chosen["train"], folder, model.classes, numbers.batch_size, numbers.seed, **varied)
+    validation = KnownAnswers(chosen["validation"], folder, model.classes, 32, 1234)
     task = ArbitrationTask(model, heard_so_far(out, drawn.music))
     return fit(task, drawn, validation, numbers, out, log)
