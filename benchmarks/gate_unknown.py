@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import collections
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -40,11 +39,6 @@ def recordings(repairs: Path, pairs: Path) -> dict[str, dict[Path, Pair]]:
     return dict(found)
 
 
-def joined(paths: Iterable[Path]) -> Outcome:
-    """Outcome of all of them."""
-    return join([load_file(path) for path in paths])
-
-
 @torch.inference_mode()
 def gains(judged: Outcome, gate: RepairGate, doubt: float | None) -> np.ndarray:
     """Gain of SI-SDR per segment, of the gate with this doubt or of half of each repair."""
@@ -66,17 +60,20 @@ def main() -> None:
     chosen = parser.parse_args()
     numbers = read_recipe(RECIPES / "gate.yaml", {"steps": chosen.steps})
     by_song = recordings(chosen.repairs, chosen.pairs)
+    kept = {path: load_file(path) for pairs in by_song.values() for path in pairs}
     names = [*(f"doubt {doubt:g}" for doubt in chosen.doubt), "half"]
     tables: dict[str, list[np.ndarray]] = collections.defaultdict(list)
     for song, pairs in by_song.items():
         if song in NO_MUSIC or len(pairs) < chosen.least:
             continue
-        known = joined(path for other, some in by_song.items() if other != song for path in some)
+        known = join([kept[path] for other, some in by_song.items() if other != song for path in some])
         judged = {path: pair for path, pair in pairs.items() if not path.stem.endswith(f"-{SPOILED}")}
         with tempfile.TemporaryDirectory() as folder:
-            gate = load_gate(fit_gate(known, joined(judged), chosen.harm, numbers, Path(folder)))
+            gate = load_gate(fit_gate(known, join([kept[path] for path in judged]), chosen.harm, numbers, Path(folder)))
         for path, pair in judged.items():
-            outcome = joined([path])
+            outcome = join([kept[path]])
+            if not len(outcome.seen):
+                continue  # nothing but silence
             rows = np.stack([gains(outcome, gate, doubt) for doubt in (*chosen.doubt, None)], 1)
             for group in (song, "all", f"stem: {pair.stem}", f"separator: {pair.separator}"):
                 tables[group].append(rows)

@@ -85,6 +85,8 @@ def test_a_stem_alone_has_judges_of_its_own(base: Path) -> None:
     assert np.abs(beside.audio[:, middle]).max() < 1e-3, "the mixture is known: its judge is asked"
     assert np.array_equal(enhanced(base, (judges[0], None)).audio, POOR), "nobody hears stems alone"
     assert np.array_equal(enhanced(base, judges, "other").audio, POOR), "the rest of what is not known"
+    rest = enhanced(base, judges, "other", Stem.from_array(VOICE + DRUMS, RATE))
+    assert np.array_equal(rest.audio, POOR), "nor is it with the mixture"
     assert np.array_equal(enhanced(base, judges, "snare").audio, POOR), "the judge knows no snares"
 
 

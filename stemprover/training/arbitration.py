@@ -223,16 +223,12 @@ def gains_db(products: Tensor, trust: Tensor, keep: Tensor, floor: float = FLOOR
     Tensor
         Shape ``[2, batch]``.
     """
-
-    stem, kept = products[:, _STEM], keep * (1.0 - trust)
-    with_clean, answer_with_clean = (_of(products, name, "clean") for name in ("stem", "answer"))
-    energy, clean, product, before = (
-        one.sum((1, 2))
-        for one in (
-            _settled(products, trust, keep), products[:, _CLEAN], kept * with_clean + trust * answer_with_clean, stem,
-        )
-    )  # fmt: skip
-    return ratios_db(energy, product, clean, floor) - ratios_db(before, with_clean.sum((1, 2)), clean, floor)
+    held, answered = (_of(products, name, "clean") for name in ("stem", "answer"))
+    clean = products[:, _CLEAN].sum((1, 2))
+    energy = _settled(products, trust, keep).sum((1, 2))
+    product = (keep * (1.0 - trust) * held + trust * answered).sum((1, 2))
+    before = ratios_db(products[:, _STEM].sum((1, 2)), held.sum((1, 2)), clean, floor)
+    return ratios_db(energy, product, clean, floor) - before
 
 
 def nearer_db(products: Tensor, trust: Tensor, keep: Tensor) -> Tensor:

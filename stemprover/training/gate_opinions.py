@@ -19,8 +19,8 @@ from stemprover.render import Renderer, Stages
 from stemprover.separation.trained import TrainedSeparator, load_network
 from stemprover.stems import Stem, StemSet
 from stemprover.synthesis.gate import constant_gate
-from stemprover.synthesis.opinion import Judge, SecondOpinion, take_answer
-from stemprover.training.answers import has_answer, require_known, separator_for
+from stemprover.synthesis.opinion import Judge, SecondOpinion, has_opinion, take_answer
+from stemprover.training.answers import require_known, separator_for
 from stemprover.training.arbiters import TrainedArbiter, arbiter_for, loaded
 from stemprover.training.gate import Outcome
 from stemprover.training.gate_draws import SPOILED, Draw
@@ -77,9 +77,10 @@ class Opinions:
         }
 
     def fits(self, draw: Draw) -> bool:
-        """Whether there is an opinion on a pair, by those that never heard any of its music."""
-        told = has_answer(draw.pair, self._alone) and self._asked(draw.pair) is not None
-        return told and not draw.alone and draw.quality in ("fast", SPOILED)
+        """Whether opinions are given on stems like a pair's, and somebody asked never heard any of its music."""
+        pair = draw.pair
+        given = has_opinion(pair.stem, (pair.stem,)) and (self._alone or pair.has_siblings)
+        return given and self._asked(pair) is not None and not draw.alone and draw.quality in ("fast", SPOILED)
 
     def __call__(self, draw: Draw) -> Outcome:
         """Let all of an opinion through wherever something is found."""

@@ -276,8 +276,10 @@ def train_arbiter(
     folder = kept or out / "answers"
     make_answers([*chosen["train"], *chosen["validation"]], separators, folder, log, alone)
     require_same(out / "made_with.json", {"stems": "alone" if alone else "beside others"})
-    varied = {"varied": True, "cleaner": not alone}  # a cleaner stem alone would have another answer
-    drawn = KnownAnswers(chosen["train"], folder, model.classes, numbers.batch_size, numbers.seed, **varied)
+    drawn = KnownAnswers(
+        chosen["train"], folder, model.classes, numbers.batch_size, numbers.seed,
+        varied=True, cleaner=not alone,  # a cleaner stem alone would have another answer
+    )  # fmt: skip
     validation = KnownAnswers(chosen["validation"], folder, model.classes, 32, 1234)
     task = ArbitrationTask(model, heard_so_far(out, drawn.music))
     return fit(task, drawn, validation, numbers, out, log)
