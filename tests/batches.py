@@ -20,7 +20,7 @@ from stemprover.batch.planning import Selection, plan_jobs
 from stemprover.enhance import Enhancer
 from stemprover.enhanced import Settings
 
-__all__ = ["RATE", "TinyLoader", "batch", "digests", "start_batch", "takes"]
+__all__ = ["RATE", "TinyLoader", "batch", "digests", "sound", "start_batch", "takes"]
 
 RATE = 44_100
 SETTINGS = Settings(auto_detect=True, generic=True, quality="fast", vocoder="input-phase")
@@ -34,6 +34,13 @@ class TinyLoader:
 
     def __call__(self, device: str) -> Enhancer:
         return tiny_enhancer(self.base, FlagBand())
+
+
+def sound(path: Path, samples: int = 4410) -> Path:
+    """Silence in a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.zeros((samples, 2)), 44_100)
+    return path
 
 
 def takes(folder: Path, count: int, seconds: float = 1.0) -> list[Path]:

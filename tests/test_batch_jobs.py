@@ -5,19 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import fsspec
-import numpy as np
 import pytest
-import soundfile
+from batches import sound
 
 from stemprover.batch.jobs import Job, write_json
 from stemprover.batch.planning import Selection, plan_jobs
 from stemprover.errors import OptionError, OutputError, StemSetError
-
-
-def sound(path: Path, samples: int = 4410) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, np.zeros((samples, 2)), 44_100)
-    return path
 
 
 def outputs(inputs: list[Path], overwrite: bool | None = False, **options: str) -> list[Path]:

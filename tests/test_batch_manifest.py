@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
+from batches import sound
 
 from stemprover.batch.jobs import Job
 from stemprover.batch.planning import Selection, plan_jobs
 from stemprover.errors import OptionError
-
-
-def sound(path: Path, samples: int = 4410) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, np.zeros((samples, 2)), 44_100)
-    return path
 
 
 def test_a_manifest_names_one_song_of_several_in_a_folder(tmp_path: Path) -> None:
