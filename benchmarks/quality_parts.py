@@ -17,7 +17,7 @@ from quality_detectors import Heard, figures, hear
 from quality_pictures import draw_worst
 from quality_runs import Bench, Method, shipped
 from quality_scores import Judge, Row
-from quality_sets import CLEAN, Item, clean_items, kit_items, neural_items, song_items
+from quality_sets import CLEAN, Item, clean_items, demucs_items, kit_items, neural_items, song_items
 from quality_synthetic import synthetic_items
 
 from stemprover.cli.process import quieten_libraries
@@ -34,7 +34,8 @@ _QUICK_EVERY = 3
 class Options:
     """What is measured; ``separators`` never made training pairs, ``used_separators`` did, of other songs.
 
-    ``pictures`` is the folder that those of the worst segments are written to.
+    ``demucs`` is the file of Hybrid Transformer Demucs, ``pictures`` the folder that those of the worst segments are
+    written to.
     """
 
     data: Path
@@ -42,6 +43,7 @@ class Options:
     quick: bool
     separators: tuple[Path, ...]
     used_separators: tuple[Path, ...]
+    demucs: Path | None
     base: str | None
     quality: str
     vocoder: str
@@ -60,7 +62,7 @@ def items_of(options: Options) -> list[Item]:
     neural = [(folder, "no") for folder in options.separators]
     neural += [(folder, "yes, other songs") for folder in options.used_separators]
     songs = [item for folder, seen in neural for item in neural_items(data, seconds, folder, seen)]
-    songs += song_items(data, seconds)
+    songs += [*song_items(data, seconds), *demucs_items(data, seconds, options.demucs)]
     kits = list(kit_items(data, seconds))
     separated = [*songs[:1], *kits[:1]] if options.quick else [*songs, *kits]
     clean = list(clean_items(separated))

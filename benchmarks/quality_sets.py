@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
+from quality_demucs import separate_with_demucs
 from quality_separators import repeating_pattern, spatial_wiener
 
 from stemprover.data.dtln import find_models, separate_with_dtln
@@ -29,6 +30,7 @@ __all__ = [
     "Item",
     "clean_items",
     "cut",
+    "demucs_items",
     "excerpt_start",
     "kit_items",
     "neural_items",
@@ -132,6 +134,17 @@ def neural_items(data: Path, seconds: float, folder: Path, seen: str) -> Iterato
         parts = separator.separate(mixture.astype(np.float32), (_TEST_SONG,)).astype(np.float64)
         name = f"{separator.architecture} ({separator.folder.parent.name}/{separator.folder.name})"
         yield Item(SONG, _TEST_SONG, name, seen, references, dict(zip(STEMS, parts, strict=True)), mixture)
+
+
+def demucs_items(data: Path, seconds: float, model: Path | None) -> Iterator[Item]:
+    """Yield the test song, separated by Hybrid Transformer Demucs, if its file is given."""
+    stems = {} if model is None else _cut_song(data / "multitrack", seconds)
+    if model is None or not stems:
+        return
+    mixture = np.sum(list(stems.values()), axis=0)
+    estimates = separate_with_demucs(model, mixture)
+    references = {name: stems.get(name, np.zeros_like(mixture)) for name in estimates}
+    yield Item(SONG, _TEST_SONG, "HTDemucs", "no", references, estimates, mixture)
 
 
 def kit_items(data: Path, seconds: float) -> Iterator[Item]:
