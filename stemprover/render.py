@@ -27,7 +27,7 @@ from stemprover.stems import Stem, StemSet
 from stemprover.synthesis.base import VocoderInput
 from stemprover.synthesis.blend import change_of, region_map, silence_gate
 from stemprover.synthesis.gate import Gate
-from stemprover.synthesis.judged import judged
+from stemprover.synthesis.judged import judged, led_towards
 from stemprover.synthesis.opinion import Heard, SecondOpinion
 from stemprover.timebase import Timebase
 from stemprover.windows import FRAMES, WINDOW, Window, window_start
@@ -184,9 +184,8 @@ class Renderer:
         change = change * shares
         opinion, begin = self.stages.opinion, time.perf_counter()
         if opinion is not None and (heard := self._heard(opinion, windows, channels)) is not None:
-            towards = change_of(stem, heard.spectrum, wet)
-            trust, taken = judged(heard.gate, towards, stem, siblings, features, channels)
-            change = change + trust * (towards - change)
+            answer, gate = heard
+            change, taken = led_towards(change, answer, wet, gate, stem, siblings, features, channels)
             kept, believed = 1.0 - (1.0 - kept) * (1.0 - taken), taken.tolist()
             self.timings["opinion"] += time.perf_counter() - begin
         self.applied += map(Applied, (window.segment for window in windows), kept.tolist(), believed)

@@ -17,7 +17,7 @@ from stemprover.detection.thresholds import ThresholdRule, audible_cells
 from stemprover.detection.types import AnalysisBlock
 from stemprover.spectral.spec import SPEC
 
-__all__ = ["DETECTED", "Excerpt", "excerpts_of", "rows", "source_rows"]
+__all__ = ["DETECTED", "Excerpt", "excerpts_of", "rows", "severities", "source_rows"]
 
 DETECTED = ("bleed", "phasiness", "hf-distortion")
 _CELL = SPEC.cell_frames * SPEC.hop
@@ -121,13 +121,16 @@ def _excerpts_of_some(pairs: Sequence[Pair], clean_share: float, seed: int) -> l
     return result
 
 
+def severities(excerpts: Sequence[Excerpt], artifact: str, rule: ThresholdRule) -> np.ndarray:
+    """True severities of all audible cells: ``[rows]``."""
+    number = DETECTED.index(artifact)
+    return np.concatenate([item.severity[number][audible_cells(item.levels_db, rule)] for item in excerpts])
+
+
 def rows(excerpts: Sequence[Excerpt], artifact: str, rule: ThresholdRule) -> tuple[np.ndarray, np.ndarray]:
     """Features and true severities of all audible cells: ``[rows, features]`` and ``[rows]``."""
-    number = DETECTED.index(artifact)
-    masks = [audible_cells(item.levels_db, rule) for item in excerpts]
-    features = np.concatenate([item.features[mask] for item, mask in zip(excerpts, masks, strict=True)])
-    severity = np.concatenate([item.severity[number][mask] for item, mask in zip(excerpts, masks, strict=True)])
-    return features, severity
+    features = np.concatenate([item.features[audible_cells(item.levels_db, rule)] for item in excerpts])
+    return features, severities(excerpts, artifact, rule)
 
 
 def source_rows(excerpts: Sequence[Excerpt], least: float) -> tuple[np.ndarray, np.ndarray]:

@@ -29,6 +29,11 @@ class Scored:
     excerpts: Sequence[Excerpt]
     scores: Sequence[Mapping[str, CellScores]]
 
+    @classmethod
+    def together(cls, parts: Sequence[Scored]) -> Scored:
+        """Put parts one after the other."""
+        return cls([item for part in parts for item in part.excerpts], [item for part in parts for item in part.scores])
+
     def where(self, keep: Callable[[Excerpt], bool]) -> Scored:
         """Keep some of the excerpts."""
         kept = [(item, score) for item, score in zip(self.excerpts, self.scores, strict=True) if keep(item)]

@@ -10,17 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from stemprover.detection.calibrated import CalibratedModel
+from stemprover.detection.calibrated import UNCALIBRATED, CalibratedModel
 from stemprover.detection.features import SOURCES, feature_digest
 from stemprover.detection.thresholds import ThresholdRule
 from stemprover.errors import TrainingError
 from stemprover.training.detector_data import Excerpt, rows, source_rows
 
-__all__ = ["PRESENT", "TreeSettings", "fit_artifact", "fit_source", "store"]
+__all__ = ["PRESENT", "TreeSettings", "calibration_curve", "fit_artifact", "fit_source", "store"]
 
 PRESENT = 0.2  # severity from which a cell counts as damaged: the error is 24 dB below the stem or louder
 _ABSENT = 0.05  # up to which it counts as clean; what lies between teaches the classifier nothing
 _CALIBRATION_POINTS = 64
+_FEWEST = 100  # cells
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,8 +57,8 @@ def _trees(kind: str, settings: TreeSettings) -> Any:
     )
 
 
-def _calibration(raw: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Isotonic curve through held-out cells, as at most ``_CALIBRATION_POINTS`` points from 0 to 1."""
+def calibration_curve(raw: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Isotonic curve through cells that the trees never saw: at most ``_CALIBRATION_POINTS`` points from 0 to 1."""
     from sklearn.isotonic import IsotonicRegression
 
     curve = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(raw, truth)
@@ -66,31 +67,25 @@ def _calibration(raw: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def fit_artifact(
-    artifact: str, fit: Sequence[Excerpt], held_out: Sequence[Excerpt], rule: ThresholdRule, settings: TreeSettings
+    artifact: str, excerpts: Sequence[Excerpt], rule: ThresholdRule, settings: TreeSettings
 ) -> CalibratedModel:
-    """Fit classifier and regressor on ``fit`` and calibrate on ``held_out``, which the trees have not seen.
+    """Fit classifier and regressor, not calibrated yet.
 
     Raises
     ------
     TrainingError
-        The artifact occurs too rarely in either set.
+        The artifact occurs too rarely, or hardly anything is free of it.
     """
-    features, severity = rows(fit, artifact, rule)
-    clear = (severity >= PRESENT) | (severity <= _ABSENT)
+    features, severity = rows(excerpts, artifact, rule) if excerpts else (np.empty((0, 0)), np.empty(0))
+    present, absent = int((severity >= PRESENT).sum()), int((severity <= _ABSENT).sum())
+    if min(present, absent) < _FEWEST:
+        got = f"{present} with and {absent} without"
+        raise TrainingError(f"at least {_FEWEST} cells with and without {artifact}", got, "make more pairs")
+    clear, damaged = (severity >= PRESENT) | (severity <= _ABSENT), severity > _ABSENT
     x, y = _thinned(features[clear], severity[clear], settings)
-    for name, values in (("training", y), ("held-out", rows(held_out, artifact, rule)[1])):
-        if (values >= PRESENT).sum() < 100 or (values <= _ABSENT).sum() < 100:
-            got = f"{int((values >= PRESENT).sum())} of {len(values)} {name} cells"
-            raise TrainingError(f"at least 100 cells with and without {artifact}", got, "make more pairs")
     classifier = _trees("Classifier", settings).fit(x, y >= PRESENT)
-    damaged = severity > _ABSENT
     regressor = _trees("Regressor", settings).fit(*_thinned(features[damaged], severity[damaged], settings))
-    curves = {}
-    for situation, alone in (("siblings", False), ("alone", True)):
-        # A stem alone shows far less, so the same raw score means less there.
-        held_x, held_severity = rows([item for item in held_out if item.blind == alone] or held_out, artifact, rule)
-        curves[situation] = _calibration(classifier.predict_proba(held_x)[:, 1], held_severity >= PRESENT)
-    return CalibratedModel(classifier, regressor, curves)
+    return CalibratedModel(classifier, regressor, UNCALIBRATED)
 
 
 def fit_source(fit: Sequence[Excerpt], settings: TreeSettings) -> tuple[Any, tuple[str, ...]]:

@@ -1,9 +1,10 @@
-"""Choosing threshold rules: as sensitive as a bound on false alarms on clean stems allows."""
+"""Choosing threshold rules: as sensitive as a bound on false alarms on clean stems of every recording allows."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from stemprover.training.detector_evaluation import Scored, cell_metrics, clean_
 __all__ = ["choose_rule", "choose_rules"]
 
 _CLEAN_TOUCHED = 0.02  # share of clean time in which a false alarm is accepted, all artifacts together
+_TELLING_S = 60.0  # clean time from which a recording is looked at by itself
+_ONE = 1.0 + 1e-6  # excerpt
 _BASES = np.round(np.arange(0.20, 0.99, 0.02), 2)
 _MIN_CELLS = (3, 6, 12)
 _HEADROOM = (0.1, 1.0)  # how far above the base a suspicious file can lift its threshold
@@ -24,14 +27,30 @@ def _rule(artifact: str, base: float, min_cells: int, headroom: float) -> Thresh
     return dataclasses.replace(DEFAULT_RULES[artifact], base=base, ceiling=round(ceiling, 2), min_cells=min_cells)
 
 
-def _of_split(scored: Scored, split: str) -> Scored:
-    return scored.where(lambda item: item.pair.split == split)
+def _of(clean: Scored, songs: Collection[str]) -> Scored:
+    return clean.where(lambda item: item.pair.song in songs)
 
 
-def _false_alarms(clean: Scored, rules: dict[str, ThresholdRule]) -> float:
-    """Share of clean time touched, in the worse of the two splits: the trees know passages near held-out ones."""
-    splits = sorted({item.pair.split for item in clean.excerpts})
-    return max((clean_touched_share(_of_split(clean, split), rules) for split in splits), default=0.0)
+def _by_recording(clean: Scored) -> list[Scored]:
+    """Part clean excerpts by recording; those of which there is too little to tell are together."""
+    seconds: dict[str, float] = {}
+    for item in clean.excerpts:
+        seconds[item.pair.song] = seconds.get(item.pair.song, 0.0) + item.pair.samples / item.pair.sample_rate
+    long = sorted(name for name, length in seconds.items() if length >= _TELLING_S)
+    parts = [_of(clean, songs) for songs in (*([name] for name in long), sorted(seconds.keys() - set(long)))]
+    return [part for part in parts if part.excerpts]
+
+
+def _stays_clean(recordings: Sequence[Scored], rules: dict[str, ThresholdRule], allowed: float) -> bool:
+    """Whether at most ``allowed`` of all clean time is touched, and too much of no recording.
+
+    A mean hides the song that is unlike all others, and a user's song may be such a one. One excerpt is no evidence.
+    """
+    shares = [clean_touched_share(part, rules) for part in recordings]
+    bounds = [max(_CLEAN_TOUCHED, _ONE / len(part.excerpts)) for part in recordings]
+    sizes = [sum(item.levels_db.shape[0] for item in part.excerpts) for part in recordings]
+    within = all(share <= bound for share, bound in zip(shares, bounds, strict=True))
+    return within and float(np.average(shares, weights=sizes)) <= allowed
 
 
 def choose_rule(artifact: str, scored: Scored, allowed: float) -> ThresholdRule:
@@ -40,14 +59,14 @@ def choose_rule(artifact: str, scored: Scored, allowed: float) -> ThresholdRule:
     For each minimum area and headroom the lowest admissible base is searched by bisection, as a higher base never
     touches more; if none is admissible, the highest base stays.
     """
-    clean, damaged = scored.where(lambda item: item.clean), scored.where(lambda item: not item.clean)
+    clean, damaged = _by_recording(scored.where(lambda item: item.clean)), scored.where(lambda item: not item.clean)
     candidates = []
     for min_cells, headroom in itertools.product(_MIN_CELLS, _HEADROOM):
         low, high = 0, len(_BASES) - 1
         while low < high:
             middle = (low + high) // 2
             rule = _rule(artifact, float(_BASES[middle]), min_cells, headroom)
-            if _false_alarms(clean, {artifact: rule}) <= allowed:
+            if _stays_clean(clean, {artifact: rule}, allowed):
                 high = middle
             else:
                 low = middle + 1

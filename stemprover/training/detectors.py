@@ -1,7 +1,8 @@
 """Training of the detectors: pairs in; models, thresholds, measurements and an updated manifest out.
 
-Training pairs are divided into a part that grows the trees and a held-out part that calibrates them. Thresholds are
-chosen on the held-out part and one half of the validation pairs; the other half is measured and nothing else.
+Calibration and thresholds are chosen on training pairs and one half of the validation pairs, scored by models that
+never heard their recordings. The other half is scored in the same way, measured and nothing else. The models that are
+stored grow on all training pairs.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stemprover.data.pairs import Pair, read_manifest
+import numpy as np
+
+from stemprover.data.pairs import read_manifest
 from stemprover.detection.calibrated import CalibratedModel
 from stemprover.detection.features import SOURCES
 from stemprover.detection.thresholds import DEFAULT_RULES, ThresholdRule
 from stemprover.errors import TrainingError
+from stemprover.training.detector_crossfit import FOLDS, Folds, calibrated, calibration, part_of
 from stemprover.training.detector_data import DETECTED, Excerpt, excerpts_of, source_rows
 from stemprover.training.detector_evaluation import Scored, cell_metrics, clean_touched_share, score_all
 from stemprover.training.detector_models import PRESENT, TreeSettings, fit_artifact, fit_source, store
@@ -25,9 +29,9 @@ from stemprover.training.detector_rules import choose_rules
 
 __all__ = ["DetectorRecipe", "train_detectors"]
 
-_HELD_OUT = 5  # one of so many training pairs calibrates
 _CLEAN_SHARE = 1.0  # of the pairs are rendered clean as well: what a clean stem looks like decides the thresholds
 Report = Callable[[str, float], None]
+_Source = tuple[Any, tuple[str, ...]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,14 +63,9 @@ def _silent(stage: str, share: float) -> None:
     """Report to nobody."""
 
 
-def _part(pair: Pair, parts: int) -> int:
-    """A stable part number for a pair, whatever else the folder holds."""
-    return hashlib.sha256(pair.id.encode()).digest()[0] % parts
-
-
 def _for_choosing(excerpt: Excerpt) -> bool:
     """Training excerpts, and half of the validation pairs, choose thresholds; the other half is only measured."""
-    return excerpt.pair.split == "train" or _part(excerpt.pair, 2) == 0
+    return excerpt.pair.split == "train" or part_of(excerpt.pair, 2) == 0
 
 
 def _read(recipe: DetectorRecipe, split: str, report: Report) -> list[Excerpt]:
@@ -95,9 +94,16 @@ def _metrics(measured: Scored, rules: Mapping[str, Mapping[str, ThresholdRule]])
     return result
 
 
-def _source_accuracy(source: tuple[Any, tuple[str, ...]], excerpts: Sequence[Excerpt]) -> float:
+def _grow(excerpts: Sequence[Excerpt], trees: TreeSettings) -> tuple[dict[str, CalibratedModel], _Source]:
+    """Fit everything that is stored, not calibrated yet."""
+    models = {name: fit_artifact(name, excerpts, DEFAULT_RULES[name], trees) for name in DETECTED}
+    return models, fit_source(excerpts, trees)
+
+
+def _sources_named(source: _Source, excerpts: Sequence[Excerpt]) -> np.ndarray:
+    """For each cell with bleed, whether its loudest source is named right."""
     features, truth = source_rows(excerpts, PRESENT)
-    return float((source[0].predict(features) == truth).mean()) if len(truth) else float("nan")
+    return np.asarray(source[0].predict(features) == truth) if len(truth) else np.empty(0, bool)
 
 
 def _rounded(value: Any) -> Any:
@@ -142,21 +148,26 @@ def train_detectors(recipe: DetectorRecipe, report: Report | None = None) -> dic
     """
     report = report or _silent
     training, validation = _read(recipe, "train", report), _read(recipe, "validation", report)
-    fit = [item for item in training if _part(item.pair, _HELD_OUT)]
-    held_out = [item for item in training if not _part(item.pair, _HELD_OUT)]
-    if not fit or not held_out:
-        raise TrainingError("pairs to train on and to calibrate with", f"{len(training)} in all", "make more pairs")
-    models: dict[str, CalibratedModel] = {}
-    for number, artifact in enumerate(DETECTED):
-        report("trees", number / len(DETECTED))
-        models[artifact] = fit_artifact(artifact, fit, held_out, DEFAULT_RULES[artifact], recipe.trees)
-    source = fit_source(fit, recipe.trees)
+    folds = Folds.of([item.pair for item in training])
+    parts, named = [], []
+    for fold in range(FOLDS):
+        growing = [item for item in training if folds.growing(fold, item.pair)]
+        mine = [item for item in (*training, *validation) if folds.scoring(item.pair) == fold]
+        report("trees", fold / (FOLDS + 1))
+        models, source = _grow(growing, recipe.trees)
+        parts.append(score_all(models, mine))
+        named.append(_sources_named(source, [item for item in mine if not _for_choosing(item)]))
+    report("trees", FOLDS / (FOLDS + 1))
+    models, source = _grow(training, recipe.trees)
     report("thresholds and measurements", 0.0)
-    choosing = score_all(models, [item for item in (*held_out, *validation) if _for_choosing(item)])
-    rules = choose_rules(choosing)
-    measured = score_all(models, [item for item in validation if not _for_choosing(item)])
+    raw = Scored.together(parts)
+    curves = {name: calibration(name, raw.where(_for_choosing), DEFAULT_RULES[name]) for name in DETECTED}
+    models = {name: dataclasses.replace(model, curves=curves[name]) for name, model in models.items()}
+    unheard = calibrated(raw, curves)
+    rules = choose_rules(unheard.where(_for_choosing))
+    measured = unheard.where(lambda item: not _for_choosing(item))
     metrics = _metrics(measured, rules) | {
-        "source_accuracy": _source_accuracy(source, measured.excerpts),
+        "source_accuracy": float(np.concatenate(named).mean()),
         "sources": list(SOURCES),
         "training_excerpts": len(training),
         "measured_excerpts": len(measured.excerpts),
