@@ -129,3 +129,8 @@ def test_songs_too_short_to_tell_are_looked_at_together() -> None:
     excerpts.append(_excerpt(100, "lithium", np.full(SHAPE, 0.5)))
     scores.append(_scores(np.full(SHAPE, 0.9)))
     assert choose_rule("bleed", Scored(excerpts, scores), allowed=0.02).base < 0.6
+
+
+def test_without_clean_stems_nothing_keeps_a_threshold_up() -> None:
+    damaged = Scored([_excerpt(0, "lithium", np.full(SHAPE, 0.5))], [_scores(np.full(SHAPE, 0.3))])
+    assert choose_rule("bleed", damaged, allowed=0.02).base <= 0.3

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from stemprover.data.labels import cell_labels
-from stemprover.data.pairs import PairAudio, read_manifest, write_pair
+from stemprover.data.pairs import Pair, PairAudio, read_manifest, write_pair
 from stemprover.detection.thresholds import ThresholdRule
 from stemprover.detection.types import CellScores, Detection
 from stemprover.errors import TrainingError
 from stemprover.spectral.bands import cell_band_edges_hz
 from stemprover.spectral.spec import SPEC
+from stemprover.training.detector_crossfit import part_of
 from stemprover.training.detector_data import excerpts_of
 from stemprover.training.detector_evaluation import calibration_error, detected_mask
 from stemprover.training.detector_models import TreeSettings
@@ -122,6 +124,18 @@ def test_trained_models_load_in_the_package(trained: tuple[Path, dict[str, objec
 def test_training_repeats(pairs: Path, trained: tuple[Path, dict[str, object]], tmp_path: Path) -> None:
     again = train_detectors(DetectorRecipe(pairs, _package(tmp_path), trees=SMALL))
     assert json.dumps(again) == json.dumps(trained[1])
+
+
+def test_one_validation_pair_is_enough_to_measure(pairs: Path, tmp_path: Path) -> None:
+    """Two of three folds have nothing to measure then, and one situation may have no clean stem."""
+    folder = tmp_path / "pairs"
+    shutil.copytree(pairs, folder)
+    lines = (folder / "manifest.jsonl").read_text().splitlines(keepends=True)
+    one = next(line for line in lines if part_of(Pair(**json.loads(line), folder=folder), 2) and "validation" in line)
+    (folder / "manifest.jsonl").write_text("".join([line for line in lines if '"train"' in line] + [one]))
+    metrics = train_detectors(DetectorRecipe(folder, _package(tmp_path), trees=SMALL))
+    assert metrics["measured_excerpts"] == 2
+    assert 0.0 <= metrics["source_accuracy"] <= 1.0
 
 
 def test_empty_folders_and_rare_artifacts_are_refused(pairs: Path, tmp_path: Path) -> None:

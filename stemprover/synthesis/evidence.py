@@ -56,7 +56,7 @@ def evidence(
     stem, siblings : Tensor
         Complex spectra ``[batch, n_bins, frames]``; no siblings if the stem came alone.
     change : Tensor
-        What the repair would add to the stem, same shape, zero outside the plan's regions.
+        What the repair would add to the stem, same shape, zero where it may change nothing.
     features : BandFeatures
         Of stem and siblings.
     channels : int

@@ -16,7 +16,7 @@ __all__ = ["choose_rule", "choose_rules"]
 
 _CLEAN_TOUCHED = 0.02  # share of clean time in which a false alarm is accepted, all artifacts together
 _TELLING_S = 60.0  # clean time from which a recording is looked at by itself
-_ONE = 1.0 + 1e-6  # excerpt
+_ONE_EXCERPT = 1.0 + 1e-6  # flagged from start to end, and what rounding adds
 _BASES = np.round(np.arange(0.20, 0.99, 0.02), 2)
 _MIN_CELLS = (3, 6, 12)
 _HEADROOM = (0.1, 1.0)  # how far above the base a suspicious file can lift its threshold
@@ -46,8 +46,10 @@ def _stays_clean(recordings: Sequence[Scored], rules: dict[str, ThresholdRule], 
 
     A mean hides the song that is unlike all others, and a user's song may be such a one. One excerpt is no evidence.
     """
+    if not recordings:
+        return True
     shares = [clean_touched_share(part, rules) for part in recordings]
-    bounds = [max(_CLEAN_TOUCHED, _ONE / len(part.excerpts)) for part in recordings]
+    bounds = [max(_CLEAN_TOUCHED, _ONE_EXCERPT / len(part.excerpts)) for part in recordings]
     sizes = [sum(item.levels_db.shape[0] for item in part.excerpts) for part in recordings]
     within = all(share <= bound for share, bound in zip(shares, bounds, strict=True))
     return within and float(np.average(shares, weights=sizes)) <= allowed

@@ -102,6 +102,8 @@ def _grow(excerpts: Sequence[Excerpt], trees: TreeSettings) -> tuple[dict[str, C
 
 def _sources_named(source: _Source, excerpts: Sequence[Excerpt]) -> np.ndarray:
     """For each cell with bleed, whether its loudest source is named right."""
+    if not excerpts:
+        return np.empty(0, bool)
     features, truth = source_rows(excerpts, PRESENT)
     return np.asarray(source[0].predict(features) == truth) if len(truth) else np.empty(0, bool)
 
@@ -166,8 +168,9 @@ def train_detectors(recipe: DetectorRecipe, report: Report | None = None) -> dic
     unheard = calibrated(raw, curves)
     rules = choose_rules(unheard.where(_for_choosing))
     measured = unheard.where(lambda item: not _for_choosing(item))
+    right = np.concatenate(named)
     metrics = _metrics(measured, rules) | {
-        "source_accuracy": float(np.concatenate(named).mean()),
+        "source_accuracy": float(right.mean()) if len(right) else float("nan"),
         "sources": list(SOURCES),
         "training_excerpts": len(training),
         "measured_excerpts": len(measured.excerpts),
