@@ -18,7 +18,7 @@ from stemprover.training.detector_crossfit import FOLDS, Folds, calibrated, cali
 from stemprover.training.detector_data import DETECTED, Excerpt
 from stemprover.training.detector_evaluation import Scored, calibration_error, clean_touched_share
 from stemprover.training.detector_models import PRESENT
-from stemprover.training.detector_rules import choose_rule
+from stemprover.training.detector_rules import choose_rule, choose_rules
 
 CELLS = 8
 SHAPE = (CELLS, SPEC.n_cell_bands)
@@ -73,11 +73,22 @@ def test_nothing_that_a_fold_scores_has_been_heard_by_its_models(drawn: list[tup
 
 
 def test_recordings_are_dealt_out_evenly() -> None:
-    counts = {"lithium": 6, "sodium": 5, "francium": 4, "roots": 2, "bluebird": 1}
+    counts = {
+        "lithium": 6,
+        "sodium": 6,
+        "francium": 5,
+        "roots": 5,
+        "bluebird": 4,
+        "a": 3,
+        "b": 3,
+        "c": 2,
+        "d": 1,
+        "e": 1,
+    }
     pairs = [_pair(number, song) for song, count in counts.items() for number in range(count)]
     numbers = Folds.of(pairs).numbers
     sizes = [sum(count for song, count in counts.items() if numbers[song] == fold) for fold in range(FOLDS)]
-    assert sorted(sizes) == [6, 6, 6]
+    assert sizes == [6] * FOLDS
 
 
 def test_calibration_makes_boastful_scores_honest_in_each_situation() -> None:
@@ -121,6 +132,33 @@ def test_a_threshold_keeps_every_recording_clean_not_only_the_mean(flagged: int,
     assert clean_touched_share(odd, {"bleed": rule}) <= 1 / 30
     damaged = scored.where(lambda item: not item.clean)
     assert clean_touched_share(damaged, {"bleed": rule}) == 1.0  # still found
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_alarms_of_all_artifacts_together_keep_every_recording_clean(together: bool) -> None:
+    """Three artifacts with alarms in the same two of 100 excerpts of a song may stay; in six of 100 they may not."""
+    excerpts, scores = [], []
+    for number in range(800):
+        song, place = f"song {number // 200}", number // 2 % 100
+        odd = [song == "song 0" and place // 2 == (0 if together else kind) for kind in range(len(DETECTED))]
+        excerpts.append(_excerpt(number, song, blind=number % 2 == 1))
+        scores.append({name: _score(0.7 if odd[kind] else 0.1) for kind, name in enumerate(DETECTED)})
+    for number in range(800, 820):
+        damaged = _excerpt(number, "lithium", np.full(SHAPE, 0.5), blind=number % 2 == 1)
+        damaged.severity[:] = 0.5
+        excerpts.append(damaged)
+        scores.append({name: _score(0.9) for name in DETECTED})
+    chosen = choose_rules(Scored(excerpts, scores))
+    for situation, group in Scored(excerpts, scores).situations().items():
+        rules = chosen[situation]
+        assert all((rule.base < 0.6) == together for rule in rules.values())
+        odd_song = group.where(lambda item: item.pair.song == "song 0")
+        assert clean_touched_share(odd_song, rules) == (0.02 if together else 0.0)
+        assert clean_touched_share(group.where(lambda item: not item.clean), rules) == 1.0  # still found
+
+
+def _score(probability: float) -> CellScores:
+    return CellScores(np.full(SHAPE, probability, np.float32), np.zeros(SHAPE, np.float32))
 
 
 def test_songs_too_short_to_tell_are_looked_at_together() -> None:

@@ -127,7 +127,7 @@ def test_training_repeats(pairs: Path, trained: tuple[Path, dict[str, object]], 
 
 
 def test_one_validation_pair_is_enough_to_measure(pairs: Path, tmp_path: Path) -> None:
-    """Two of three folds have nothing to measure then, and one situation may have no clean stem."""
+    """All folds but one have nothing to measure then, and one situation may have no clean stem."""
     folder = tmp_path / "pairs"
     shutil.copytree(pairs, folder)
     lines = (folder / "manifest.jsonl").read_text().splitlines(keepends=True)

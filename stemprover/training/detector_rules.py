@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from stemprover.training.detector_evaluation import Scored, cell_metrics, clean_
 __all__ = ["choose_rule", "choose_rules"]
 
 _CLEAN_TOUCHED = 0.02  # share of clean time in which a false alarm is accepted, all artifacts together
+_PARTS = (1.0, 0.75, 0.5, 1.0 / len(DETECTED))  # of it in one recording, that an artifact by itself may have
 _TELLING_S = 60.0  # clean time from which a recording is looked at by itself
 _ONE_EXCERPT = 1.0 + 1e-6  # flagged from start to end, and what rounding adds
 _BASES = np.round(np.arange(0.20, 0.99, 0.02), 2)
@@ -41,23 +42,26 @@ def _by_recording(clean: Scored) -> list[Scored]:
     return [part for part in parts if part.excerpts]
 
 
-def _stays_clean(recordings: Sequence[Scored], rules: dict[str, ThresholdRule], allowed: float) -> bool:
-    """Whether at most ``allowed`` of all clean time is touched, and too much of no recording.
+def _stays_clean(
+    recordings: Sequence[Scored], rules: Mapping[str, ThresholdRule], allowed: float, of_each: float
+) -> bool:
+    """Whether at most ``allowed`` of all clean time is touched, and at most ``of_each`` of every recording's.
 
     A mean hides the song that is unlike all others, and a user's song may be such a one. One excerpt is no evidence.
     """
     if not recordings:
         return True
     shares = [clean_touched_share(part, rules) for part in recordings]
-    bounds = [max(_CLEAN_TOUCHED, _ONE_EXCERPT / len(part.excerpts)) for part in recordings]
+    bounds = [max(of_each, _ONE_EXCERPT / len(part.excerpts)) for part in recordings]
     sizes = [sum(item.levels_db.shape[0] for item in part.excerpts) for part in recordings]
     within = all(share <= bound for share, bound in zip(shares, bounds, strict=True))
     return within and float(np.average(shares, weights=sizes)) <= allowed
 
 
-def choose_rule(artifact: str, scored: Scored, allowed: float) -> ThresholdRule:
-    """Return the rule that finds most damaged cells and touches at most ``allowed`` of the clean time.
+def choose_rule(artifact: str, scored: Scored, allowed: float, of_each: float = _CLEAN_TOUCHED) -> ThresholdRule:
+    """Return the rule that finds most damaged cells and touches few clean ones.
 
+    At most ``allowed`` of all clean time and ``of_each`` of every recording's are touched.
     For each minimum area and headroom the lowest admissible base is searched by bisection, as a higher base never
     touches more; if none is admissible, the highest base stays.
     """
@@ -68,7 +72,7 @@ def choose_rule(artifact: str, scored: Scored, allowed: float) -> ThresholdRule:
         while low < high:
             middle = (low + high) // 2
             rule = _rule(artifact, float(_BASES[middle]), min_cells, headroom)
-            if _stays_clean(clean, {artifact: rule}, allowed):
+            if _stays_clean(clean, {artifact: rule}, allowed, of_each):
                 high = middle
             else:
                 low = middle + 1
@@ -78,8 +82,18 @@ def choose_rule(artifact: str, scored: Scored, allowed: float) -> ThresholdRule:
 
 def choose_rules(scored: Scored) -> dict[str, dict[str, ThresholdRule]]:
     """Choose rules for stems with siblings and alone: ``{situation: {artifact: rule}}``."""
-    share = _CLEAN_TOUCHED / len(DETECTED)
-    return {
-        situation: {artifact: choose_rule(artifact, group, share) for artifact in DETECTED}
-        for situation, group in scored.situations().items()
-    }
+    return {situation: _together(group) for situation, group in scored.situations().items()}
+
+
+def _together(scored: Scored) -> dict[str, ThresholdRule]:
+    """Choose rules that keep recordings clean all together; alarms of different artifacts mostly add up.
+
+    Each artifact may use up all that is accepted in one recording, or a part of it if that is too much together.
+    """
+    clean = _by_recording(scored.where(lambda item: item.clean))
+    for part in _PARTS:
+        limits = _CLEAN_TOUCHED / len(DETECTED), _CLEAN_TOUCHED * part
+        rules = {artifact: choose_rule(artifact, scored, *limits) for artifact in DETECTED}
+        if _stays_clean(clean, rules, _CLEAN_TOUCHED, _CLEAN_TOUCHED):
+            break
+    return rules
