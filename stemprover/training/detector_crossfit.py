@@ -24,7 +24,7 @@ from stemprover.training.detector_models import PRESENT, calibration_curve
 
 __all__ = ["FOLDS", "Folds", "calibrated", "calibration", "part_of"]
 
-FOLDS = 6  # the more, the more like the models that are stored are those that score a recording
+FOLDS = 6  # with more, the models that score a recording are more like those that are stored
 
 
 def part_of(pair: Pair, parts: int) -> int:

@@ -15,7 +15,7 @@ from stemprover.training.detector_evaluation import Scored, cell_metrics, clean_
 __all__ = ["choose_rule", "choose_rules"]
 
 _CLEAN_TOUCHED = 0.02  # share of clean time in which a false alarm is accepted, all artifacts together
-_PARTS = (1.0, 0.75, 0.5, 1.0 / len(DETECTED))  # of it in one recording, that an artifact by itself may have
+_PARTS = (1.0, 0.75, 0.5, 1.0 / len(DETECTED))  # tried in turn: what of it one artifact may use up in a recording
 _TELLING_S = 60.0  # clean time from which a recording is looked at by itself
 _ONE_EXCERPT = 1.0 + 1e-6  # flagged from start to end, and what rounding adds
 _BASES = np.round(np.arange(0.20, 0.99, 0.02), 2)
@@ -61,7 +61,8 @@ def _stays_clean(
 def choose_rule(artifact: str, scored: Scored, allowed: float, of_each: float = _CLEAN_TOUCHED) -> ThresholdRule:
     """Return the rule that finds most damaged cells and touches few clean ones.
 
-    At most ``allowed`` of all clean time and ``of_each`` of every recording's are touched.
+    At most ``allowed`` of all clean time and ``of_each`` of every recording's (or one excerpt) are touched, unless even
+    the highest base touches more.
     For each minimum area and headroom the lowest admissible base is searched by bisection, as a higher base never
     touches more; if none is admissible, the highest base stays.
     """
@@ -88,7 +89,8 @@ def choose_rules(scored: Scored) -> dict[str, dict[str, ThresholdRule]]:
 def _together(scored: Scored) -> dict[str, ThresholdRule]:
     """Choose rules that keep recordings clean all together; alarms of different artifacts mostly add up.
 
-    Each artifact may use up all that is accepted in one recording, or a part of it if that is too much together.
+    Each artifact may use up all that is accepted in one recording, or a part of it if that is too much together; if
+    the smallest part is, too, it stays at that. One excerpt is accepted of each artifact whatever the part.
     """
     clean = _by_recording(scored.where(lambda item: item.clean))
     for part in _PARTS:
