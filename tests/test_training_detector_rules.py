@@ -53,8 +53,12 @@ def _excerpt(number: int, song: str, severity: np.ndarray | None = None, blind: 
     return Excerpt(nothing, np.full(SHAPE, -20.0), truth, truth, _pair(number, song), severity is None, blind)
 
 
+def _score(probability: np.ndarray | float) -> CellScores:
+    return CellScores(np.full(SHAPE, probability, np.float32), np.zeros(SHAPE, np.float32))
+
+
 def _scores(probability: np.ndarray) -> Mapping[str, CellScores]:
-    return {"bleed": CellScores(np.asarray(probability, np.float32), np.zeros(SHAPE, np.float32))}
+    return {"bleed": _score(probability)}
 
 
 @given(st.lists(st.tuples(songs, st.lists(songs, max_size=3)), min_size=1, max_size=40))
@@ -73,18 +77,7 @@ def test_nothing_that_a_fold_scores_has_been_heard_by_its_models(drawn: list[tup
 
 
 def test_recordings_are_dealt_out_evenly() -> None:
-    counts = {
-        "lithium": 6,
-        "sodium": 6,
-        "francium": 5,
-        "roots": 5,
-        "bluebird": 4,
-        "a": 3,
-        "b": 3,
-        "c": 2,
-        "d": 1,
-        "e": 1,
-    }
+    counts = dict(zip("abcdefghij", (6, 6, 5, 5, 4, 3, 3, 2, 1, 1), strict=True))
     pairs = [_pair(number, song) for song, count in counts.items() for number in range(count)]
     numbers = Folds.of(pairs).numbers
     sizes = [sum(count for song, count in counts.items() if numbers[song] == fold) for fold in range(FOLDS)]
@@ -148,17 +141,14 @@ def test_alarms_of_all_artifacts_together_keep_every_recording_clean(together: b
         damaged.severity[:] = 0.5
         excerpts.append(damaged)
         scores.append({name: _score(0.9) for name in DETECTED})
-    chosen = choose_rules(Scored(excerpts, scores))
-    for situation, group in Scored(excerpts, scores).situations().items():
+    scored = Scored(excerpts, scores)
+    chosen = choose_rules(scored)
+    for situation, group in scored.situations().items():
         rules = chosen[situation]
         assert all((rule.base < 0.6) == together for rule in rules.values())
         odd_song = group.where(lambda item: item.pair.song == "song 0")
         assert clean_touched_share(odd_song, rules) == (0.02 if together else 0.0)
         assert clean_touched_share(group.where(lambda item: not item.clean), rules) == 1.0  # still found
-
-
-def _score(probability: float) -> CellScores:
-    return CellScores(np.full(SHAPE, probability, np.float32), np.zeros(SHAPE, np.float32))
 
 
 def test_songs_too_short_to_tell_are_looked_at_together() -> None:
