@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import re
 import tempfile
 from pathlib import Path
 
@@ -28,13 +29,16 @@ from stemprover.training.gate_kept import join
 from stemprover.training.loop import read_recipe
 from stemprover.training.runs import RECIPES, fit_gate
 
+_HOW = re.compile(r"(-alone)?(-balanced|-best|-spoiled)?$")
+"""What a draw's name says after the pair's."""
+
 
 def recordings(repairs: Path, pairs: Path) -> dict[str, dict[Path, Pair]]:
     """Kept repairs and their pairs, by what their stem was cut from."""
     known = {pair.id: pair for pair in read_manifest(pairs)}
     found: dict[str, dict[Path, Pair]] = collections.defaultdict(dict)
     for path in sorted(repairs.glob("*.safetensors")):
-        pair = known["-".join(path.stem.split("-")[:2])]
+        pair = known[_HOW.sub("", path.stem)]
         found[pair.song][path] = pair
     return dict(found)
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+from gate_unknown import recordings
 from scale import scale_page
 from speed_page import page as speed_page
 from tables import markdown_table, number, percent, verdict
 from throughput_page import growth, per_file
 from throughput_page import page as throughput_page
 from throughput_run import after_first_wave
+
+from stemprover.data.pairs import MANIFEST, PairAudio, write_pair
+from stemprover.training.gate_draws import SPOILED, Draw
 
 RATE = 44_100
 ABOUT = {"date": "2026-01-01", "environment": {"CPU": "some"}, "weights": {}, "quick": False}
@@ -144,3 +150,20 @@ def test_speed_page_compares_five_and_thirty_minutes() -> None:
     )
     assert "From 5 to 30 minutes: 2.8 %, target the same within 5 %: met." in text
     assert "| `stemprover --help` | 151 | <= 150 | **not met** |" in text
+
+
+def test_repairs_are_told_apart_by_recording_whatever_their_pairs_are_called(tmp_path: Path) -> None:
+    audio = PairAudio(*np.zeros((3, 2, 4410), np.float32), {})
+    described = {"stem": "vocals", "separator": "hpss", "split": "train", "has_siblings": True, "sdr_db": 6.0,
+                 "severity": 0.8, "sources": []}  # fmt: skip
+    pairs = [
+        write_pair(tmp_path / "pairs", number, audio, {**described, "song": song}) for number, song in enumerate("ab")
+    ]
+    manifest = tmp_path / "pairs" / MANIFEST
+    manifest.write_text(manifest.read_text().replace('"train-000001"', '"joined-train-000001"'))
+    renamed = dataclasses.replace(pairs[1], id="joined-train-000001")
+    draws = [Draw(pairs[0]), Draw(pairs[0], alone=True), Draw(renamed, quality="best"), Draw(renamed, quality=SPOILED)]
+    for draw in draws:
+        (tmp_path / f"{draw.name}.safetensors").touch()
+    found = recordings(tmp_path, tmp_path / "pairs")
+    assert {song: len(paths) for song, paths in found.items()} == {"a": 2, "b": 2}

@@ -147,6 +147,9 @@ def test_gates_learn_from_what_is_heard_in_the_stem_itself(base: Path, judge: Tr
     assert gain == pytest.approx(after - before, abs=0.5)
     beside = Opinions(enhancer, [judge])(Draw(pair))
     assert not torch.equal(beside.seen, outcome.seen)
+    deaf = tiny_enhancer(base, FlagBand(above=2.0))
+    assert torch.equal(Opinions(deaf, [judge], alone=True)(Draw(pair)).seen, outcome.seen), "all of it counts as found"
+    assert len(Opinions(deaf, [judge])(Draw(pair)).seen) == 0
     spoiled = opinions(Draw(pair, quality=SPOILED))
     assert not torch.equal(spoiled.seen, Opinions(enhancer, [judge])(Draw(pair, quality=SPOILED)).seen)
 

@@ -1,22 +1,25 @@
 """Second opinions for gates to learn from, by networks that never heard a pair's music.
 
-Detection and the plan take part as in a repair, so that changes are where they are in use; the base does not.
+Detection and the plan take part as in a repair, so that changes are where they are in use; the base does not. In stems
+that come alone everything counts as found.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from stemprover.data.pairs import Pair, load
+from stemprover.detection import AnalysisBlock, CellScores, n_cells
 from stemprover.enhance import Enhancer, Settings
 from stemprover.errors import TrainingError
 from stemprover.plugins import folder_sha256
 from stemprover.progress import Silent
 from stemprover.render import Renderer, Stages
 from stemprover.separation.trained import TrainedSeparator, load_network
+from stemprover.spectral.spec import SPEC
 from stemprover.stems import Stem, StemSet
 from stemprover.synthesis.gate import constant_gate
 from stemprover.synthesis.opinion import Judge, SecondOpinion, has_opinion, take_answer
@@ -29,6 +32,21 @@ from stemprover.training.gate_repairs import found_with, outcome_of, spoiled_out
 __all__ = ["Opinions"]
 
 _BLOCK = 1 << 18
+
+
+class _FlagEverything:
+    """Finds the same in every cell; see :class:`stemprover.detection.types.Detector`.
+
+    In stems that come alone detection finds little, and most often in the same few kinds of stems: a gate that learned
+    from these alone had nothing to go by elsewhere.
+    """
+
+    artifacts: tuple[str, ...] = ("bleed",)
+
+    def score(self, block: AnalysisBlock) -> Mapping[str, CellScores]:
+        """Return probability 1 and severity 0.5 everywhere."""
+        shape = (n_cells(block.audio.shape[-1]), SPEC.n_cell_bands)
+        return {"bleed": CellScores(np.ones(shape, np.float32), np.full(shape, 0.5, np.float32))}
 
 
 class Opinions:
@@ -69,11 +87,13 @@ class Opinions:
                 raise TrainingError(f"arbiters for stems {kinds[alone]}", got, "leave it out, or use --alone for both")
         self._enhancer, self._separators, self._arbiters = enhancer, tuple(separators), tuple(arbiters)
         self._alone = alone
+        if alone:
+            self._enhancer = Enhancer(enhancer.models, enhancer.plugins, [_FlagEverything()])
         self.made_with = {
             **found_with(enhancer),
             **{f"separator {number}": folder_sha256(one.folder) for number, one in enumerate(separators, 1)},
             **{f"arbiter {number}": folder_sha256(one.folder) for number, one in enumerate(arbiters, 1)},
-            **({"what separators hear": "stems alone"} if alone else {}),
+            **({"what separators hear": "stems alone", "found": "everything"} if alone else {}),
         }
 
     def fits(self, draw: Draw) -> bool:
@@ -83,7 +103,7 @@ class Opinions:
         return given and self._asked(pair) is not None and not draw.alone and draw.quality in ("fast", SPOILED)
 
     def __call__(self, draw: Draw) -> Outcome:
-        """Let all of an opinion through wherever something is found."""
+        """Let all of an opinion through wherever something is found; of stems alone, everywhere."""
         audio, pair = load(draw.pair), draw.pair
         if draw.quality == SPOILED:
             return spoiled_outcome(audio, dataclasses.replace(draw, alone=self._alone))
