@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
 
 from stemprover.data.pairs import PairAudio, write_pair
@@ -191,9 +194,19 @@ def weights_of(model: torch.nn.Module) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
+def heard_of(run: Path) -> dict[str, np.ndarray]:
+    """What the last validation let be heard of its first item."""
+    events = EventAccumulator(str(run / "logs"), size_guidance={"audio": 0}).Reload()
+    kept = {
+        tag: events.Audio(tag)[-1].encoded_audio_string for tag in events.Tags()["audio"] if tag.startswith("item 1/")
+    }
+    return {tag.removeprefix("item 1/"): soundfile.read(io.BytesIO(wav))[0] for tag, wav in kept.items()}
+
+
 def test_base_then_adapter_then_vocoder_and_an_exact_resume(pairs: Path, recipe: Path, tmp_path: Path) -> None:
     whole = train_base(pairs, tmp_path / "whole", recipe=recipe)
     first = weights_of(load_base(whole))
+    assert heard_of(tmp_path / "whole").keys() == {"before", "repaired", "clean"}
     train_base(pairs, tmp_path / "parts", recipe=recipe, overrides={"steps": 1})
     parts = train_base(pairs, tmp_path / "parts", recipe=recipe)
     assert torch.equal(weights_of(load_base(parts)), first)
@@ -217,6 +230,9 @@ def test_base_then_adapter_then_vocoder_and_an_exact_resume(pairs: Path, recipe:
         train_lora(pairs, tmp_path / "other", further, "bleed/drums", start=adapter, recipe=recipe)
     vocoder = train_vocoder(pairs, tmp_path / "vocoder", base=whole, recipe=recipe)
     assert weights_of(load_embedded(vocoder).head).abs().max() > 0
+    heard = heard_of(tmp_path / "vocoder")
+    assert not np.array_equal(heard["before"], heard["clean"])
+    assert 0.0 < np.abs(heard["repaired"] - heard["before"]).max() < 1.0
 
 
 def test_the_gate_learns_from_repairs_that_are_made_once(

@@ -20,6 +20,7 @@ from stemprover.errors import TrainingError
 from stemprover.spectral.spec import SPEC
 from stemprover.stems import AudioFormat, Stem, resample
 from stemprover.training.dataset import SAMPLES, Batch, PairBatches
+from stemprover.training.listening import Heard
 from stemprover.training.loop import Batches, Log, fit, read_recipe
 
 __all__ = ["CleanAudio", "HifiGanTask", "spectral_distance", "train_hifigan"]
@@ -113,18 +114,27 @@ class HifiGanTask:
         mel, spectral = self._distances(batch.clean[:, :_CROP])
         return {"mel": mel.item(), "spectral": spectral.item()}
 
+    def listen(self, batch: Batch) -> Heard:
+        """First crops, resynthesised."""
+        audio = self._at_its_rate(batch.clean[:, :_CROP])
+        with torch.autocast(audio.device.type, enabled=False):
+            return Heard({"resynthesised": self.generator(audio), "clean": audio}, self.generator.mel.sample_rate)
+
     def save(self, folder: Path) -> None:
         """Write a checkpoint folder that the plugin loads."""
         self._plugin.save_generator(self.generator, folder)
 
     def _distances(self, clean: Tensor) -> tuple[Tensor, Tensor]:
-        spec = self.generator.mel
-        rows = resample(clean.double().cpu().numpy(), SPEC.sample_rate, spec.sample_rate)
-        audio = torch.from_numpy(rows).float().to(next(self.generator.parameters()).device)
+        spec, audio = self.generator.mel, self._at_its_rate(clean)
         with torch.autocast(audio.device.type, enabled=False):
             made = self.generator(audio)
             mel = functional.l1_loss(self._mel.log_mel(made, spec), self._mel.log_mel(audio, spec))
             return mel, spectral_distance(made, audio)
+
+    def _at_its_rate(self, clean: Tensor) -> Tensor:
+        """Audio at the generator's sample rate."""
+        rows = resample(clean.double().cpu().numpy(), SPEC.sample_rate, self.generator.mel.sample_rate)
+        return torch.from_numpy(rows).float().to(next(self.generator.parameters()).device)
 
 
 def spectral_distance(estimate: Tensor, target: Tensor) -> Tensor:

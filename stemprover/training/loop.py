@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from stemprover.errors import TrainingError
 from stemprover.training.checkpoint import load_checkpoint, save_checkpoint
+from stemprover.training.listening import Listening, show
 from stemprover.training.processes import any_of, in_order, on_device, share_gradients
 
 __all__ = ["Batches", "Log", "Recipe", "Task", "fit", "read_recipe"]
@@ -214,10 +215,17 @@ class _Run(Generic[_Batch]):
             self._record({"step": number, "loss": loss.item(), **figures})
 
     def validate(self, done: int, batches: Batches[_Batch]) -> None:
-        """Record mean figures of the first batches under the averaged weights; the processes share them out."""
+        """Record mean figures of the first batches under the averaged weights; the processes share them out.
+
+        Some of the first batch can be listened to.
+        """
         with self._averaged(), torch.no_grad():
             mine = range(self.accelerator.process_index, self.recipe.validation_batches, self.accelerator.num_processes)
             rows = [self.task.validate(on_device(batches.batch(k), self.accelerator.device)) for k in mine]
+            if self.accelerator.is_main_process and isinstance(self.task, Listening):
+                heard = self.task.listen(on_device(batches.batch(0), self.accelerator.device))
+                for tracker in self.accelerator.trackers:  # none where TensorBoard is not installed
+                    show(tracker.tracker, done, heard)
         rows = gather_object(rows)
         self._record({"step": done, **{f"val/{name}": sum(r[name] for r in rows) / len(rows) for name in rows[0]}})
 

@@ -17,8 +17,10 @@ from stemprover.spectral.bands import band_magnitude, to_bins
 from stemprover.spectral.codec import band_gain, decode, encode, to_image
 from stemprover.spectral.phase import BandFeatures, band_features
 from stemprover.spectral.spatial import spatial_features
-from stemprover.spectral.stft import power, stft
+from stemprover.spectral.spec import SPEC
+from stemprover.spectral.stft import istft, power, stft
 from stemprover.training.dataset import Batch
+from stemprover.training.listening import Heard
 from stemprover.training.losses import gain_error_ratio, scaled_gain_error_ratio
 
 __all__ = ["RestorationTask", "applied_gain", "condition_of", "new_model", "on_own_path"]
@@ -118,9 +120,7 @@ class RestorationTask:
     def validate(self, batch: Batch) -> Mapping[str, float]:
         """One-step gain of SDR and of 1 + SI-SDR in dB, share improved and harmed, change of the image's error."""
         stem, clean, features, condition = self.prepare(batch, None)
-        degraded = encode(condition.image)
-        predicted = self._predict(degraded, degraded.new_ones(degraded.shape[0]), condition)
-        restored = decode(degraded + predicted).squeeze(1)
+        restored = self._restored(condition)
         applied = applied_gain(features.image, restored, batch.region)
         gain = -10.0 * gain_error_ratio(applied, clean, stem)
         scaled = -10.0 * scaled_gain_error_ratio(applied, clean, stem)
@@ -133,6 +133,13 @@ class RestorationTask:
             "harmed": (gain < -0.1).float().mean().item(),
             "image_change": (left / before - 1.0).item(),
         }
+
+    def listen(self, batch: Batch) -> Heard:
+        """One-step repairs with the input's phase."""
+        stem, _, features, condition = self.prepare(batch, None)
+        gain = applied_gain(features.image, self._restored(condition), batch.region)
+        repaired = istft(gain * stem, batch.clean.shape[-1])
+        return Heard({"before": batch.degraded, "repaired": repaired, "clean": batch.clean}, SPEC.sample_rate)
 
     def save(self, folder: Path) -> None:
         """Write the released form."""
@@ -147,9 +154,12 @@ class RestorationTask:
             features = band_features(stem, siblings)
             return stem, clean, features, condition_of(batch, stem, siblings, features, generator, self.artifact)
 
-    def _predict(self, sample: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-        tokens = self.model.tokens(condition)
-        return self.model.difference(sample, sigma, tokens, self.model.residuals(condition, tokens)).float()
+    def _restored(self, condition: Condition) -> Tensor:
+        """The image after one step, ``[batch, n_bands, frames]``."""
+        degraded, tokens = encode(condition.image), self.model.tokens(condition)
+        sigma = degraded.new_ones(degraded.shape[0])
+        predicted = self.model.difference(degraded, sigma, tokens, self.model.residuals(condition, tokens)).float()
+        return decode(degraded + predicted).squeeze(1)
 
 
 def on_own_path(

@@ -13,10 +13,12 @@ from stemprover.restoration.model import RestorationModel
 from stemprover.spectral.bands import band_magnitude, to_bins
 from stemprover.spectral.codec import band_gain, decode, encode, from_image, to_image
 from stemprover.spectral.phase import BandFeatures, band_features
+from stemprover.spectral.spec import SPEC
 from stemprover.spectral.stft import istft, power, stft
 from stemprover.synthesis.base import VocoderInput
 from stemprover.synthesis.embedded import EmbeddedVocoder
 from stemprover.training.dataset import Batch
+from stemprover.training.listening import Heard
 from stemprover.training.losses import error_ratio, multi_resolution, phase_coherence, scaled_error_ratio
 from stemprover.training.restoration import condition_of
 
@@ -80,6 +82,12 @@ class VocoderTask:
             "phase": phase_coherence(spectrum, clean).mean().item(),
             "input_phase": phase_coherence(plain, clean).mean().item(),
         }
+
+    def listen(self, batch: Batch) -> Heard:
+        """Stems with the vocoder's repairs."""
+        stem, _, request = self._request(batch, None)
+        repaired = istft(stem + (self.vocoder.mix(request) - stem) * to_bins(batch.region), request.n_samples)
+        return Heard({"before": batch.degraded, "repaired": repaired, "clean": batch.clean}, SPEC.sample_rate)
 
     def save(self, folder: Path) -> None:
         """Write the released form."""
