@@ -9,19 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from stemprover.cli.main import cli
 from stemprover.data.build import build_pairs
 from stemprover.data.degrade import Recipe, make_pair
 from stemprover.data.export import write_songs
+from stemprover.data.installed import _loaded, find_installed
 from stemprover.data.library import Library, open_library
 from stemprover.data.neural import draw_separated, renormalise
 from stemprover.data.pairs import read_manifest
 from stemprover.data.scenes import draw_scene
-from stemprover.errors import ModelError, TrainingError
+from stemprover.errors import ModelError, OptionError, TrainingError
 from stemprover.separation.inference import separate
 from stemprover.separation.layout import STEMS
 from stemprover.separation.mask_unet import MaskUNet
@@ -30,6 +33,7 @@ from stemprover.separation.spleeter import Spleeter
 from stemprover.separation.tfc_tdf import TfcTdfUNet
 from stemprover.separation.trained import ARCHITECTURES, find_separators, load_network
 from stemprover.separation.waveform_unet import WaveformUNet
+from stemprover.stems import resample
 from stemprover.training.separation import SeparationTask
 
 SECOND = 44_100
@@ -222,3 +226,50 @@ def test_renormalised_stems_share_out_the_mixture():
     np.testing.assert_allclose(shares.sum(0), mixture, atol=1e-4)
     assert np.argsort((shares**2).mean((1, 2))).tolist() == [2, 1, 0, 3]
     assert not renormalise(np.zeros_like(stems), mixture).any()
+
+
+class Halving:
+    """A plugin's separator at half the rate, of a voice and of all that its author calls other."""
+
+    name, stems, sample_rate = "halving", ("vocals", "other"), 22_050
+
+    def separate(self, audio: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"vocals": 0.5 * audio, "other": 0.5 * audio}
+
+
+def test_installed_separators_make_pairs(library: Library, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("stemprover.data.installed.choose_separator", lambda _name: Halving())
+    _loaded.cache_clear()
+    found = find_installed("halving")
+    assert (found.stems, found.whole) == (("vocals",), False), "what else there is depends on the song"
+    tone = 0.5 * np.sin(2 * np.pi * 440.0 * np.arange(SECOND) / SECOND, dtype=np.float32)
+    (voice,) = found.separate(np.stack([tone, -tone]), [])
+    middle = slice(SECOND // 4, -SECOND // 4)
+    np.testing.assert_allclose(voice[:, middle], 0.5 * np.stack([tone, -tone])[:, middle], atol=1e-3)
+    drawn = [draw_separated(library, [found], SECOND // 2, np.random.default_rng(k)) for k in range(12)]
+    assert {scene.stem_class for scene, *_ in drawn} == {"vocals", "instrumental"}
+    for scene, name, errors in drawn:
+        assert name == "halving"
+        voice = 0.5 * resample(resample(scene.mixture, SECOND, SECOND // 2), SECOND // 2, SECOND)
+        wanted = voice if scene.stem_class == "vocals" else scene.mixture - voice
+        np.testing.assert_allclose(scene.target + sum(errors.values()), wanted, atol=1e-5)
+    _loaded.cache_clear()
+
+
+def test_what_the_embedded_separator_heard_is_known():
+    light = find_installed("light")
+    assert (light.stems, light.whole) == (STEMS, True)
+    assert light.heard == {"brooklyn", "francium", "roots", "sodium"}
+    assert find_installed("hpss").stems == ("drums",)
+    with pytest.raises(OptionError, match="a separator that is installed"):
+        find_installed("nobody")
+
+
+def test_the_command_asks_installed_separators(tmp_path: Path):
+    write_songs(tmp_path / "songs", 2, seconds=8.0, seed=1)
+    common = ["data", "separate", "--data", str(tmp_path / "songs"), "--out", str(tmp_path / "pairs"), "--count", "8"]
+    done = CliRunner().invoke(cli, [*common, "--separator", "hpss", "--separator", "light"])
+    assert done.exit_code == 0, done.output
+    assert "light" in {pair.separator for pair in read_manifest(tmp_path / "pairs")}
+    told = CliRunner().invoke(cli, [*common, "--separator", "nobody"]).exception
+    assert "expected a separator that is installed" in str(told)

@@ -46,21 +46,26 @@ def _building(command: _Command) -> _Command:
     return command
 
 
-_separators = click.option(
-    "--separators", type=_folder, help="Folder of runs of `stemprover train separator`: real neural artifacts."
-)
+def _separating(command: _Command) -> _Command:
+    """Options of the commands that ask separators."""
+    told = "Folder of runs of `stemprover train separator`: real neural artifacts."
+    command = click.option("--separator", "names", multiple=True, help="Ask an installed one as well (repeatable).")(
+        command
+    )
+    return click.option("--separators", type=_folder, help=told)(command)
 
 
 @data.command()
 @_building
-@_separators
+@_separating
 def pairs(
-    sources: tuple[Path, ...], out: Path, count: int, split: str, seed: int, jobs: int, separators: Path | None
-) -> None:
+    sources: tuple[Path, ...], out: Path, count: int, split: str, seed: int, jobs: int, separators: Path | None,
+    names: tuple[str, ...],
+) -> None:  # fmt: skip
     """Write pairs of clean and degraded stems of all kinds, with siblings and labels."""
     from stemprover.data.degrade import Recipe
 
-    _build(sources, out, count, split, seed, jobs, Recipe(), separators)
+    _build(sources, out, count, split, seed, jobs, Recipe(), separators, names)
 
 
 @data.command()
@@ -77,26 +82,27 @@ def artifacts(
 
 @data.command()
 @_building
-@_separators
+@_separating
 def separate(
-    sources: tuple[Path, ...], out: Path, count: int, split: str, seed: int, jobs: int, separators: Path | None
-) -> None:
+    sources: tuple[Path, ...], out: Path, count: int, split: str, seed: int, jobs: int, separators: Path | None,
+    names: tuple[str, ...],
+) -> None:  # fmt: skip
     """Write pairs with real artifacts: what separators make of mixtures."""
     from stemprover.data.degrade import Recipe
 
-    kinds = ("larsnet", "dtln", "classical", *(("neural",) if separators else ()))
-    _build(sources, out, count, split, seed, jobs, Recipe.only(*kinds), separators)
+    kinds = ("larsnet", "dtln", "classical", *(("neural",) if separators or names else ()))
+    _build(sources, out, count, split, seed, jobs, Recipe.only(*kinds), separators, names)
 
 
 def _build(
     sources: tuple[Path, ...], out: Path, count: int, split: str, seed: int, jobs: int, recipe: Recipe,
-    separators: Path | None = None,
+    separators: Path | None = None, installed: tuple[str, ...] = (),
 ) -> None:  # fmt: skip
     from stemprover.cli.counting import counter
     from stemprover.data.build import build_pairs
 
     with counter(f"{split} pairs", count) as progress:
-        built = build_pairs(sources, out, count, split, seed, jobs, recipe, progress, separators)
+        built = build_pairs(sources, out, count, split, seed, jobs, recipe, progress, separators, installed)
     click.echo(f"{out}: {built.written} {split} pairs written, {built.kept} kept")
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from stemprover.data.degrade import Recipe, make_pair
+from stemprover.data.installed import find_installed
 from stemprover.data.library import Library, open_libraries
+from stemprover.data.neural import Source
 from stemprover.data.pairs import MANIFEST, read_manifest, write_pair
 from stemprover.data.workers import in_processes
-from stemprover.separation.trained import TrainedSeparator, find_separators
+from stemprover.separation.trained import find_separators
 
 __all__ = ["Built", "build_pairs"]
 
@@ -39,6 +41,7 @@ def build_pairs(
     recipe: Recipe | None = None,
     progress: Callable[[int], None] | None = None,
     separators: Path | None = None,
+    installed: Sequence[str] = (),
 ) -> Built:
     """Write pairs ``0 .. count - 1`` of a split; those already in the manifest are kept.
 
@@ -58,15 +61,24 @@ def build_pairs(
         Called with 1 after each written pair.
     separators : Path, optional
         Folder of runs of ``stemprover train separator``, for the kind ``neural``.
+    installed : sequence of str
+        Names of installed separators, for the same kind. What plugins trained on is not known: music that they may have
+        heard is no material for them.
 
     Raises
     ------
+    OptionError, PluginError
+        If no separator of a name is installed, or one cannot be used.
     TrainingError
         If the data folder or the existing manifest cannot be used, or all separators trained on everything.
     ModelError
         If there are no separators where they should be.
     """
-    job = _Job(tuple(data), out, split, seed, recipe or Recipe(), find_separators(separators) if separators else ())
+    sources: tuple[Source, ...] = (
+        *(find_separators(separators) if separators else ()),
+        *(find_installed(name) for name in installed),
+    )
+    job = _Job(tuple(data), out, split, seed, recipe or Recipe(), sources)
     _library.cache_clear()  # the folders may have changed since
     job.library()  # before others open it: it fills the cache, and says what is wrong even if no pair is missing
     missing = _missing(out, count, split)
@@ -90,7 +102,7 @@ class _Job:
     split: str
     seed: int
     recipe: Recipe
-    separators: tuple[TrainedSeparator, ...]
+    separators: tuple[Source, ...]
 
     def library(self) -> Library:
         return _library(self.data, self.out / CACHE, self.split)

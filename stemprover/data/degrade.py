@@ -14,12 +14,11 @@ from stemprover.data.cuts import add, loudness
 from stemprover.data.dtln import separate_with_dtln
 from stemprover.data.labels import cell_labels, sdr_db, severity_of
 from stemprover.data.library import Kit, Library
-from stemprover.data.neural import draw_separated
+from stemprover.data.neural import Source, draw_separated
 from stemprover.data.pairs import PairAudio
 from stemprover.data.scenes import Scene, draw_kit_scene, draw_scene
 from stemprover.data.separators import Errors, draw_style, errors_of_estimate, simulate_mask, simulate_waveform
 from stemprover.errors import OptionError
-from stemprover.separation.trained import TrainedSeparator
 from stemprover.spectral.spec import SPEC
 
 __all__ = ["KINDS", "PAIR_SECONDS", "Recipe", "make_pair"]
@@ -44,8 +43,8 @@ class Recipe:
     shares : tuple of float
         Relative share of each of ``KINDS``: simulated masks, waveform-like errors, controlled artifacts, two published
         networks (LarsNet for drum kits; DTLN for vocals, and for what is left without them), classical separators,
-        clean pairs, and separators that were trained here. Simulated masks stand in where the data folder lacks the
-        kits or the models, and for separators that are not given.
+        clean pairs, and separators that were trained here or are installed. Simulated masks stand in where the data
+        folder lacks the kits or the models, and for separators that are not given.
     artifacts : tuple of str
         Controlled artifacts to apply, all of them at once; empty for a random choice.
     blind : float
@@ -70,7 +69,7 @@ class Recipe:
 
 
 def make_pair(
-    library: Library, rng: np.random.Generator, recipe: Recipe, separators: Sequence[TrainedSeparator] = ()
+    library: Library, rng: np.random.Generator, recipe: Recipe, separators: Sequence[Source] = ()
 ) -> tuple[PairAudio, dict[str, object]]:
     """Make one pair in memory: its audio and labels, and its line of the manifest without files."""
     kind = str(rng.choice(KINDS, p=np.array(recipe.shares) / sum(recipe.shares)))
@@ -97,7 +96,7 @@ def make_pair(
 
 
 def _draw(
-    kind: str, library: Library, rng: np.random.Generator, recipe: Recipe, separators: Sequence[TrainedSeparator]
+    kind: str, library: Library, rng: np.random.Generator, recipe: Recipe, separators: Sequence[Source]
 ) -> tuple[str, Scene, np.ndarray, Errors]:
     """Draw a scene for a kind and degrade its target; returns the precise kind, scene, mixture and errors by cause."""
     samples = round(PAIR_SECONDS * SPEC.sample_rate)

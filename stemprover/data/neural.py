@@ -1,4 +1,4 @@
-"""The repository's own neural separators as a source of real artifacts, cross-fitted.
+"""Separators as a source of real artifacts: the repository's own networks, cross-fitted, and installed ones.
 
 A separator never sees music that it trained on: there it is better than anywhere else, and makes other errors.
 """
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from stemprover.data.cuts import add
+from stemprover.data.installed import InstalledSeparator
 from stemprover.data.library import Library
 from stemprover.data.scenes import Scene, draw_class, draw_scene, targets
 from stemprover.data.separators import Errors, errors_of_estimate
@@ -19,21 +20,23 @@ from stemprover.separation.layout import KIT_STEMS
 from stemprover.separation.trained import TrainedSeparator
 from stemprover.spectral.stft import istft, power, stft
 
-__all__ = ["draw_separated", "renormalise"]
+__all__ = ["Source", "draw_separated", "renormalise"]
+
+Source = TrainedSeparator | InstalledSeparator
 
 _ATTEMPTS = 24
 _RENORMALISED = 0.3
 
 
 def draw_separated(
-    library: Library, separators: Sequence[TrainedSeparator], samples: int, rng: np.random.Generator
+    library: Library, separators: Sequence[Source], samples: int, rng: np.random.Generator
 ) -> tuple[Scene, str, Errors]:
     """Draw a scene and separate it with a separator that never heard any part of it.
 
     Returns
     -------
     tuple of Scene, str, Errors
-        The scene, the architecture, and the errors by cause.
+        The scene, the architecture or the installed separator's name, and the errors by cause.
 
     Raises
     ------
@@ -59,13 +62,15 @@ def draw_separated(
     mixture = scene.mixture
     separator = same[rng.integers(len(same))]
     stems = separator.separate(mixture, scene.sources)
-    if rng.random() < _RENORMALISED:
+    if rng.random() < _RENORMALISED and separator.whole:
         stems = renormalise(stems, mixture)
-    estimate = _of_class(dict(zip(separator.stems, stems, strict=True)), mixture, scene.stem_class, rng)
+    estimate = _of_class(
+        dict(zip(separator.stems, stems, strict=True)), mixture, scene.stem_class, separator.whole, rng
+    )
     return scene, architecture, errors_of_estimate(scene, estimate, mixture)
 
 
-def _makes(separator: TrainedSeparator, target: str) -> bool:
+def _makes(separator: Source, target: str) -> bool:
     needed = {"instrumental": ("vocals",), "kit": KIT_STEMS}.get(target, (target,))
     return set(needed) <= set(separator.stems)
 
@@ -93,11 +98,11 @@ def renormalise(stems: np.ndarray, mixture: np.ndarray) -> np.ndarray:
 
 
 def _of_class(
-    stems: Mapping[str, np.ndarray], mixture: np.ndarray, stem_class: str, rng: np.random.Generator
+    stems: Mapping[str, np.ndarray], mixture: np.ndarray, stem_class: str, whole: bool, rng: np.random.Generator
 ) -> np.ndarray:
-    """One stem; the instrumental is what is left without vocals, or the sum of the others."""
+    """One stem; the instrumental is what is left without vocals, or the sum of the others if these are all."""
     if stem_class != "instrumental":
         return stems[stem_class]
-    if rng.random() < 0.5:
+    if rng.random() < 0.5 or not whole:
         return np.asarray(mixture - stems["vocals"], np.float32)
     return add(audio for name, audio in stems.items() if name != "vocals")

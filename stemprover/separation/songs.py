@@ -14,7 +14,7 @@ from stemprover.progress import Progress, Silent
 from stemprover.separation.base import Separator
 from stemprover.stems import Stem, Writer, resample, written_together
 
-__all__ = ["separate_song", "stem_paths"]
+__all__ = ["separate_song", "stem_paths", "take_apart"]
 
 _STRETCH_S = 60
 _OVERLAP_S = 4
@@ -99,9 +99,41 @@ def _stretch(
 ) -> np.ndarray:
     """Separate samples ``start`` to ``stop`` of the file, at the file's rate and with its channels."""
     rate, channels = mixture.format.sample_rate, mixture.format.channels
-    audio = mixture.read(start, stop)
-    stereo = resample(np.broadcast_to(audio, (2, stop - start)), rate, separator.sample_rate).astype(np.float32)
-    found = separator.separate(torch.from_numpy(np.ascontiguousarray(stereo)).to(device))
+    audio = np.broadcast_to(mixture.read(start, stop), (2, stop - start))
+    parts = take_apart(separator, audio, rate, names, device)
+    return parts.mean(1, keepdims=True) if channels == 1 else parts
+
+
+def take_apart(
+    separator: Separator, audio: np.ndarray, rate: int, names: Sequence[str], device: torch.device | None = None
+) -> np.ndarray:
+    """Separate audio in memory.
+
+    Parameters
+    ----------
+    separator : Separator
+        The host's own or a plugin's.
+    audio : ndarray
+        Shape ``[2, samples]``, at most a minute or so.
+    rate : int
+        Of the audio, in Hz; it is resampled where the separator works at another.
+    names : sequence of str
+        Which of the separator's stems are wanted.
+    device : torch.device, optional
+        Where the separator computes; the CPU by default.
+
+    Returns
+    -------
+    ndarray
+        Float64, shape ``[names, 2, samples]``.
+
+    Raises
+    ------
+    PluginError
+        The separator returned something else than promised.
+    """
+    stereo = np.ascontiguousarray(resample(audio, rate, separator.sample_rate), np.float32)
+    found = separator.separate(torch.from_numpy(stereo).to(device or torch.device("cpu")))
     parts = []
     for name in names:
         part = found.get(name)
@@ -109,6 +141,5 @@ def _stretch(
             got = "nothing" if part is None else f"{list(part.shape)}, or samples that are not finite"
             fix = "tell its author; another one is --separator light"
             raise PluginError(f"separator {separator.name} to return {list(stereo.shape)} for {name}", got, fix)
-        back = resample(part.double().cpu().numpy(), separator.sample_rate, rate)[:, : stop - start]
-        parts.append(back.mean(0, keepdims=True) if channels == 1 else back)
+        parts.append(resample(part.double().cpu().numpy(), separator.sample_rate, rate)[:, : audio.shape[1]])
     return np.stack(parts)

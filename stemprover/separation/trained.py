@@ -54,6 +54,11 @@ class TrainedSeparator:
     heard: frozenset[str]
     stems: tuple[str, ...] = STEMS
 
+    @property
+    def whole(self) -> bool:
+        """Whether its stems together are the mixture, as those of all separators that are trained here."""
+        return True
+
     def separate(self, audio: np.ndarray, sources: Iterable[str]) -> np.ndarray:
         """Separate a mixture ``[2, samples]`` that was made from ``sources`` into ``[stems, 2, samples]``.
 
