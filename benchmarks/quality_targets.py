@@ -47,6 +47,8 @@ def _gain_checks(repairs: Sequence[Row]) -> list[Check]:
     mean, blind = mean_over_stems(known), mean_over_stems([row for row in ours if row.context == BLIND])
     by_class = {stem: mean_over_stems(rows) for (stem,), rows in by(known, "stem").items()}
     by_class = {stem: value for stem, value in by_class.items() if not math.isnan(value)}
+    unmet = mean_over_stems([row for row in known if row.seen == "no"])
+    everywhere = gains([row for row in repairs if row.group != CLEAN]).harmed
     low = min(by_class, key=lambda stem: by_class[stem], default="")
     lowest = by_class.get(low, math.nan)
     distance, harmed = gains(known).lsd_change, gains(known).harmed
@@ -54,9 +56,17 @@ def _gain_checks(repairs: Sequence[Row]) -> list[Check]:
     return [
         ("SI-SDR gain with siblings, mean over stems", ">= +1.0 dB", _db(mean), mean, lambda x: x >= 1.0),
         ("the same, lowest stem class", ">= 0 dB", f"{_db(lowest)} ({low})", lowest, lambda x: x >= 0.0),
+        ("the same, of separators that training never met", ">= +1.0 dB", _db(unmet), unmet, lambda x: x >= 1.0),
         ("SI-SDR gain, blind, mean over stems", ">= +0.4 dB", _db(blind), blind, lambda x: x >= 0.4),
         ("log-spectral distance, with siblings", "-20 %", percent(distance), distance, lambda x: x <= -0.2),
-        ("segments made worse by more than 0.1 dB", "<= 3 %", percent(harmed), harmed, lambda x: x <= 0.03),
+        (
+            "segments made worse by more than 0.1 dB, with siblings",
+            "<= 3 %",
+            percent(harmed),
+            harmed,
+            lambda x: x <= 0.03,
+        ),
+        ("the same, of all sets and contexts", "<= 3 %", percent(everywhere), everywhere, lambda x: x <= 0.03),
         ("clean stems: segments touched", "<= 2 %", percent(share), share, lambda x: x <= 0.02),
         ("clean stems: change where touched", "<= -40 dB", _db(change), change, lambda x: x <= -40.0),
     ]
