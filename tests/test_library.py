@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,27 @@ def test_plain_folders_of_songs_work(tmp_path: Path):
         ("Piano", "other"),
     }
     assert library.songs["song a"][0].samples.shape == (2, RATE)
+
+
+def test_of_data_that_comes_in_splits_the_test_split_is_never_read(tmp_path: Path):
+    rng = np.random.default_rng(1)
+    for song in ("train/A - one", "train/B - two", "test/C - three"):
+        for name in ("mixture", "drums", "bass", "other", "vocals"):
+            _write(tmp_path / "musdb18hq" / song / f"{name}.wav", 0.1 * rng.standard_normal((8000, 2)), 8000)
+    library = open_library(tmp_path / "musdb18hq", tmp_path / "cache", "train")
+    assert set(library.songs) == {"A - one", "B - two"}
+    assert {track.stem_class for track in library.songs["A - one"]} == {"drums", "bass", "other", "vocals"}
+    shutil.rmtree(tmp_path / "musdb18hq" / "train")
+    with pytest.raises(TrainingError, match="nothing of these"):
+        open_library(tmp_path / "musdb18hq", tmp_path / "cache", "train")
+
+
+def test_a_song_may_be_called_train(tmp_path: Path):
+    rng = np.random.default_rng(1)
+    for song in ("train", "plane"):
+        for name in ("drums", "vocals"):
+            _write(tmp_path / "music" / song / f"{name}.wav", 0.1 * rng.standard_normal((8000, 2)), 8000)
+    assert set(open_library(tmp_path / "music", tmp_path / "cache", "train").songs) == {"train", "plane"}
 
 
 def test_a_folder_of_all_pieces_and_their_mixture_is_a_kit(tmp_path: Path):

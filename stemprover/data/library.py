@@ -32,6 +32,7 @@ __all__ = [
 
 TRAIN_KITS = ("bluebird", "brooklyn", "roots")
 _AUDIO = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff"})
+_HELD_OUT = frozenset({"test", "valid", "validation"})
 _KNOWN = frozenset({"multitrack", "drumkits", "oneshots", "vocadito", "dtln", "spleeter_example"})
 _SONG_CLASSES = {
     **{name: name for name in ("vocals", "drums", "bass", "other")},
@@ -193,7 +194,15 @@ def _plain_kits(data: Path, cache: Path, split: str) -> Iterator[Kit]:
 
 
 def _plain_folders(data: Path) -> list[Path]:
-    return sorted(path for path in data.iterdir() if path.is_dir() and path.name not in _KNOWN)
+    """Folders of songs and kits; of data that comes in splits, as MUSDB18-HQ does, those below ``train`` only."""
+    if (data / "train").is_dir() and not _audio_directly_in(data / "train"):
+        data = data / "train"
+    return sorted(path for path in data.iterdir() if path.is_dir() and path.name not in _KNOWN | _HELD_OUT)
+
+
+def _audio_directly_in(folder: Path) -> bool:
+    """Whether a folder is a song itself."""
+    return any(path.suffix.lower() in _AUDIO for path in folder.iterdir())
 
 
 def _audio_files(folder: Path) -> list[Path]:
